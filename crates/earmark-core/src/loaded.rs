@@ -1,0 +1,233 @@
+//! Three-valued rows: Present, Absent or NotLoaded.
+//!
+//! What a store was not asked for never reads as zero: a decision that meets a row that is
+//! not loaded asks for it ([`Need`]) and is taken anew.
+//!
+//! Always holds: a row offered by a store never replaces one that is here already, since the
+//! one here may carry changes that the store does not have yet.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+
+use crate::name::{GrantId, HoldId, IdempotencyKey, LimitName};
+use crate::rows::CounterKey;
+use crate::window::WindowLabel;
+
+/// What is known of one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loaded<T> {
+    /// It is there.
+    Present(T),
+    /// It is known not to be there.
+    Absent,
+    /// Nobody has looked.
+    NotLoaded,
+}
+
+impl<T> Loaded<T> {
+    /// The row, if it is known to be there.
+    pub fn present(self) -> Option<T> {
+        match self {
+            Self::Present(row) => Some(row),
+            Self::Absent | Self::NotLoaded => None,
+        }
+    }
+}
+
+/// Rows of one kind by their key, with the ones that a commit must write.
+#[derive(Debug, Clone)]
+pub(crate) struct Rows<K, V> {
+    slots: HashMap<K, Slot<V>>,
+    changed: Vec<K>,
+}
+
+#[derive(Debug, Clone)]
+struct Slot<V> {
+    row: Option<V>,
+    /// Where the row comes from: whether the store has it, so that a commit knows whether
+    /// it inserts or updates.
+    stored: bool,
+    changed: bool,
+}
+
+/// One row that a commit must write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowChange<'a, K, V> {
+    /// Which.
+    pub key: &'a K,
+    /// What it is now; `None` when it goes.
+    pub row: Option<&'a V>,
+    /// Whether the store has a row of that key already.
+    pub stored: bool,
+}
+
+impl<K, V> Default for Rows<K, V> {
+    fn default() -> Self {
+        Self { slots: HashMap::new(), changed: Vec::new() }
+    }
+}
+
+impl<K: Eq + Hash + Clone, V> Rows<K, V> {
+    pub(crate) fn get(&self, key: &K) -> Loaded<&V> {
+        match self.slots.get(key) {
+            Some(Slot { row: Some(row), .. }) => Loaded::Present(row),
+            Some(Slot { row: None, .. }) => Loaded::Absent,
+            None => Loaded::NotLoaded,
+        }
+    }
+
+    /// Takes what a store answered, unless the row is here already; says whether it was
+    /// taken.
+    pub(crate) fn offer(&mut self, key: K, row: Option<V>) -> bool {
+        let mut taken = false;
+        self.slots.entry(key).or_insert_with(|| {
+            taken = true;
+            Slot { stored: row.is_some(), row, changed: false }
+        });
+        taken
+    }
+
+    /// The row to change, created by `create` when there is none.
+    pub(crate) fn change_or(&mut self, key: &K, create: impl FnOnce() -> V) -> &mut V {
+        let slot = self.slots.entry(key.clone()).or_insert(Slot {
+            row: None,
+            stored: false,
+            changed: false,
+        });
+        if !slot.changed {
+            slot.changed = true;
+            self.changed.push(key.clone());
+        }
+        slot.row.get_or_insert_with(create)
+    }
+
+    /// The row to change, if there is one.
+    pub(crate) fn change(&mut self, key: &K) -> Option<&mut V> {
+        let slot = self.slots.get_mut(key)?;
+        let row = slot.row.as_mut()?;
+        if !slot.changed {
+            slot.changed = true;
+            self.changed.push(key.clone());
+        }
+        Some(row)
+    }
+
+    pub(crate) fn put(&mut self, key: K, row: V) {
+        let changed = Slot { row: Some(row), stored: false, changed: true };
+        match self.slots.entry(key) {
+            Entry::Occupied(mut slot) => {
+                if !slot.get().changed {
+                    self.changed.push(slot.key().clone());
+                }
+                let stored = slot.get().stored;
+                slot.insert(Slot { stored, ..changed });
+            }
+            Entry::Vacant(slot) => {
+                self.changed.push(slot.key().clone());
+                slot.insert(changed);
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: &K) {
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.row = None;
+            if !slot.changed {
+                slot.changed = true;
+                self.changed.push(key.clone());
+            }
+        }
+    }
+
+    /// Rows that a commit must write, in the order in which they first changed.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = RowChange<'_, K, V>> {
+        self.changed.iter().filter_map(|key| {
+            let slot = self.slots.get(key)?;
+            // Came and went within one batch: nothing to write.
+            (slot.stored || slot.row.is_some()).then_some(RowChange {
+                key,
+                row: slot.row.as_ref(),
+                stored: slot.stored,
+            })
+        })
+    }
+
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// After a commit: what is here is what the store has. Written rows that `keep` does not
+    /// want are forgotten: they become NotLoaded.
+    pub(crate) fn committed(&mut self, keep: impl Fn(&V) -> bool) {
+        for key in self.changed.drain(..) {
+            if let Entry::Occupied(mut slot) = self.slots.entry(key) {
+                match &slot.get().row {
+                    Some(row) if keep(row) => {
+                        slot.get_mut().changed = false;
+                        slot.get_mut().stored = true;
+                    }
+                    _ => {
+                        slot.remove();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forgets everything that a commit does not have to write.
+    pub(crate) fn forget_unchanged(&mut self) {
+        self.slots.retain(|_, slot| slot.changed);
+    }
+
+    pub(crate) fn present(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.slots.iter().filter_map(|(key, slot)| Some((key, slot.row.as_ref()?)))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+/// Counters of one limit in one window in use at once (R3).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CombinationKey {
+    /// The limit.
+    pub limit: LimitName,
+    /// The window.
+    pub window: WindowLabel,
+}
+
+/// Rows of one tenant that a decision still needs; a store loads them in the same
+/// transaction and the decision is taken anew.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Need {
+    /// The tenant's row and all its live grants.
+    pub tenant: bool,
+    /// Counters by key.
+    pub counters: Vec<CounterKey>,
+    /// Holds by id, with the counters and grants that their legs name.
+    pub holds: Vec<HoldId>,
+    /// Idempotency keys, with the holds that they name.
+    pub keys: Vec<IdempotencyKey>,
+    /// Grants by id.
+    pub grants: Vec<GrantId>,
+    /// Numbers of combinations in use.
+    pub combinations: Vec<CombinationKey>,
+    /// The next due holds in order of (expiry, id), after
+    /// [`Account::due_through`](crate::Account::due_through), with their counters and grants.
+    pub due: bool,
+    /// Rolling counters that have nothing used and held any more, some of them.
+    pub idle_counters: bool,
+    /// All counters of the tenant.
+    pub all_counters: bool,
+    /// All open holds of the tenant, with their counters and grants.
+    pub all_open_holds: bool,
+}
+
+impl Need {
+    /// Whether nothing is needed.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
