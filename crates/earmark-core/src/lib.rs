@@ -18,6 +18,7 @@
 mod account;
 mod amount;
 mod answer;
+mod books;
 pub mod bounds;
 mod catalog;
 mod command;
@@ -36,6 +37,7 @@ mod window;
 pub use account::{Account, Changes, TenantChange};
 pub use amount::{Amount, AmountRange};
 pub use answer::{Answer, CommandError, Execution, Outcome};
+pub use books::{BooksCheck, Difference};
 pub use catalog::{
     Catalog, CatalogError, Filter, Limit, LimitAmount, LimitError, LimitIdentity, LimitSpec, Meter,
     Mode, OnDenied, OnExpiry, Plan, PlanError, PlanSpec, Threshold, Unlisted,

@@ -92,6 +92,7 @@ pub(crate) fn adjust(
     let mut entry = draft.entry(EntryKind::Adjustment);
     entry.meter = Some(limit.meter.clone());
     entry.amount = applied;
+    entry.dimensions = request.dimensions.clone();
     entry.reason = request.reason.clone();
     entry.author = request.author.clone();
     if applied != 0 {

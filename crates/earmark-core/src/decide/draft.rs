@@ -279,6 +279,7 @@ impl<'a> Draft<'a> {
             amount: 0,
             counters: Vec::new(),
             grants: Vec::new(),
+            dimensions: crate::Dimensions::default(),
             hold: None,
             grant: None,
             late: false,

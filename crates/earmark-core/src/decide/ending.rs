@@ -131,6 +131,7 @@ pub(crate) fn enter(
         entry.amount = outcome.charged.get() - outcome.taken_back;
         entry.counters = outcome.counters.iter().filter(|d| d.delta != 0).cloned().collect();
         entry.grants = outcome.grants.iter().filter(|d| d.delta != 0).copied().collect();
+        entry.dimensions = hold.dimensions.clone();
         entry.hold = Some(hold.id);
         entry.late = late;
         entry.overrun = outcome.charged.saturating_sub(outcome.held).get();

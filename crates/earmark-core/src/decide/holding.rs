@@ -86,6 +86,7 @@ pub(crate) fn charge(
         let mut entry = draft.entry(EntryKind::Charge);
         entry.meter = Some(meter.meter.clone());
         entry.amount = meter.amount.get();
+        entry.dimensions = dimensions.clone();
         entry.metadata = metadata.cloned();
         (entry.counters, entry.grants) = use_legs(draft, meter);
         done.entries.push(entry.id);

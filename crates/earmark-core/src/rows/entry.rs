@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::name::{GrantId, HoldId, MeterName};
+use crate::name::{Dimensions, GrantId, HoldId, MeterName};
 use crate::rows::{CounterKey, Metadata, Note};
 use crate::time::TimestampMs;
 
@@ -28,6 +28,8 @@ pub struct Entry {
     pub counters: Vec<CounterDelta>,
     /// By how much `used` changed on each grant.
     pub grants: Vec<GrantDelta>,
+    /// What the hold or charge carried, so that one user's entries can be told apart.
+    pub dimensions: Dimensions,
     /// The hold that it resolves or reopens.
     pub hold: Option<HoldId>,
     /// The grant that it gives or ends.

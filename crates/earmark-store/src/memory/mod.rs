@@ -1,0 +1,336 @@
+//! A store in memory that can crash, lose what was not synced, and fail on demand.
+//!
+//! It keeps a log of writes beside the current state. A crash goes back to the part of the
+//! log that was synced, as a machine does that loses power. Used by the tests of engine and
+//! core rules; nothing in it is durable.
+
+mod faults;
+mod state;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use earmark_core::bounds::DUE_HOLDS_PER_ROUND;
+use earmark_core::{Account, HoldId, Need, PlanName, TenantId, TimestampMs};
+
+use crate::clock::Clock;
+use crate::records::{
+    ApiKeyRecord, Books, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage, TenantQuery,
+};
+use crate::seam::{
+    BatchNeed, BoxFuture, CommitError, Config, ConfigChange, Records, Store, StoreError, Txn,
+};
+pub use faults::{BeginFault, CommitFault, Faults};
+use state::{State, Write, writes_of};
+
+/// A store in memory. Clones share it: each clone is one node's handle.
+#[derive(Clone)]
+pub struct MemoryStore {
+    shared: Arc<Mutex<Shared>>,
+    clock: Arc<dyn Clock>,
+}
+
+struct Shared {
+    /// State at the beginning of the log.
+    base: State,
+    /// State now.
+    current: State,
+    log: Vec<Vec<Write>>,
+    /// How much of the log a crash keeps.
+    synced: usize,
+    /// Tenants that an open transaction works on.
+    locked: BTreeSet<TenantId>,
+    faults: Faults,
+    due_page: usize,
+    commits: u64,
+}
+
+impl MemoryStore {
+    /// An empty store with that clock.
+    pub fn new(clock: impl Clock + 'static) -> Self {
+        let shared = Shared {
+            base: State::default(),
+            current: State::default(),
+            log: Vec::new(),
+            synced: 0,
+            locked: BTreeSet::new(),
+            faults: Faults::default(),
+            due_page: DUE_HOLDS_PER_ROUND,
+            commits: 0,
+        };
+        Self { shared: Arc::new(Mutex::new(shared)), clock: Arc::new(clock) }
+    }
+
+    /// Sets what fails next.
+    pub fn set_faults(&self, faults: Faults) {
+        self.lock().faults = faults;
+    }
+
+    /// Loads due holds in pages of that size.
+    pub fn set_due_page(&self, holds: usize) {
+        self.lock().due_page = holds.max(1);
+    }
+
+    /// Loses power: everything that was not synced is gone, open transactions too.
+    pub fn crash(&self) {
+        let mut shared = self.lock();
+        let synced = shared.synced;
+        shared.log.truncate(synced);
+        let mut state = shared.base.clone();
+        for write in shared.log.iter().flatten() {
+            state.apply(write.clone());
+        }
+        shared.current = state;
+        shared.locked.clear();
+    }
+
+    /// How many commits wrote something.
+    pub fn commits(&self) -> u64 {
+        self.lock().commits
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, writes: Vec<Write>) {
+        let mut shared = self.lock();
+        shared.write(writes);
+        shared.sync();
+    }
+}
+
+impl Shared {
+    fn write(&mut self, writes: Vec<Write>) {
+        for write in &writes {
+            self.current.apply(write.clone());
+        }
+        self.log.push(writes);
+    }
+
+    fn sync(&mut self) {
+        self.synced = self.log.len();
+        // A long log is folded, so that long runs stay small.
+        if self.log.len() > 10_000 {
+            self.log.clear();
+            self.synced = 0;
+            self.base = self.current.clone();
+        }
+    }
+}
+
+/// An open transaction on a [`MemoryStore`].
+pub struct MemoryTxn {
+    store: MemoryStore,
+    clock: TimestampMs,
+    accounts: Vec<Option<Account>>,
+    locked: Vec<TenantId>,
+}
+
+impl Drop for MemoryTxn {
+    fn drop(&mut self) {
+        let mut shared = self.store.lock();
+        for tenant in &self.locked {
+            shared.locked.remove(tenant);
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    type Txn = MemoryTxn;
+
+    async fn begin(&self, need: BatchNeed) -> Result<MemoryTxn, StoreError> {
+        let clock = self.clock.now();
+        let mut shared = self.lock();
+        if let Some(fault) = shared.faults.begin.take() {
+            return Err(fault.into());
+        }
+        let mut locked = Vec::new();
+        let mut accounts = Vec::with_capacity(need.tenants.len());
+        for (tenant, need) in need.tenants {
+            if shared.faults.busy.contains(&tenant) || shared.locked.contains(&tenant) {
+                accounts.push(None);
+                continue;
+            }
+            let mut account = Account::new(tenant.clone());
+            let page = shared.due_page;
+            shared.current.load(
+                &mut account,
+                &Need { tenant: true, due: true, ..need },
+                clock,
+                page,
+            );
+            accounts.push(Some(account));
+            locked.push(tenant);
+        }
+        shared.locked.extend(locked.iter().cloned());
+        drop(shared);
+        Ok(MemoryTxn { store: self.clone(), clock, accounts, locked })
+    }
+
+    async fn was_committed(&self, batch: u128, _tenant: &TenantId) -> Result<bool, StoreError> {
+        Ok(self.lock().current.batches.contains(&batch))
+    }
+}
+
+impl Txn for MemoryTxn {
+    fn clock(&self) -> TimestampMs {
+        self.clock
+    }
+
+    fn config_version(&self) -> i64 {
+        self.store.lock().current.config_version
+    }
+
+    async fn load_config(&mut self) -> Result<Config, StoreError> {
+        self.store.lock().current.config()
+    }
+
+    fn take_accounts(&mut self) -> Vec<Option<Account>> {
+        std::mem::take(&mut self.accounts)
+    }
+
+    async fn load_more(&mut self, account: &mut Account, need: &Need) -> Result<(), StoreError> {
+        let shared = self.store.lock();
+        shared.current.load(account, need, self.clock, shared.due_page);
+        Ok(())
+    }
+
+    async fn commit(self, batch: u128, accounts: Vec<Account>) -> Result<(), CommitError> {
+        let mut writes: Vec<Write> = accounts.iter().flat_map(writes_of).collect();
+        if writes.is_empty() {
+            return Ok(());
+        }
+        writes.push(Write::Batch(batch));
+        let mut shared = self.store.lock();
+        let fault = shared.faults.commit.take();
+        match fault {
+            None => {
+                shared.commits += 1;
+                shared.write(writes);
+                shared.sync();
+                Ok(())
+            }
+            Some(CommitFault::RolledBack) => Err(CommitError::RolledBack("on demand".into())),
+            Some(CommitFault::Fatal) => Err(CommitError::Fatal("on demand".into())),
+            Some(CommitFault::UnknownLost) => Err(CommitError::Unknown("on demand".into())),
+            Some(CommitFault::UnknownDone) => {
+                shared.write(writes);
+                shared.sync();
+                Err(CommitError::Unknown("on demand".into()))
+            }
+            Some(CommitFault::NotSynced) => {
+                shared.write(writes);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Records for MemoryStore {
+    fn config(&self) -> BoxFuture<'_, Result<Config, StoreError>> {
+        Box::pin(async { self.lock().current.config() })
+    }
+
+    fn put_config(
+        &self,
+        expected: i64,
+        change: ConfigChange,
+    ) -> BoxFuture<'_, Result<Option<Config>, StoreError>> {
+        Box::pin(async move {
+            if self.lock().current.config_version != expected {
+                return Ok(None);
+            }
+            self.write(vec![Write::Config(Box::new(change))]);
+            self.lock().current.config().map(Some)
+        })
+    }
+
+    fn tenants(&self, query: TenantQuery) -> BoxFuture<'_, Result<TenantPage, StoreError>> {
+        Box::pin(async move {
+            let on_plan = |plan: &PlanName| query.plan.as_ref().is_none_or(|wanted| wanted == plan);
+            let shared = self.lock();
+            let mut tenants: Vec<_> = shared
+                .current
+                .tenants
+                .iter()
+                .filter(|(id, _)| id.as_str().starts_with(&query.prefix))
+                .filter(|(id, _)| query.after.as_ref().is_none_or(|after| *id > after))
+                .filter(|(_, rows)| on_plan(&rows.tenant.plan))
+                .take(query.count + 1)
+                .map(|(id, rows)| (id.clone(), rows.tenant.clone()))
+                .collect();
+            let more = tenants.len() > query.count;
+            tenants.truncate(query.count);
+            let next = tenants.last().filter(|_| more).map(|(id, _)| id.clone());
+            Ok(TenantPage { tenants, next })
+        })
+    }
+
+    fn holds(&self, query: HoldQuery) -> BoxFuture<'_, Result<HoldPage, StoreError>> {
+        Box::pin(async move { Ok(self.lock().current.holds(&query)) })
+    }
+
+    fn entries(&self, query: EntryQuery) -> BoxFuture<'_, Result<EntryPage, StoreError>> {
+        Box::pin(async move { Ok(self.lock().current.entries(&query)) })
+    }
+
+    fn due_tenants(&self, count: usize) -> BoxFuture<'_, Result<Vec<TenantId>, StoreError>> {
+        Box::pin(async move {
+            let now = self.clock.now();
+            let shared = self.lock();
+            let tenants = shared.current.tenants.iter();
+            let due = tenants.filter(|(_, rows)| rows.is_due(now)).map(|(id, _)| id.clone());
+            Ok(due.take(count).collect())
+        })
+    }
+
+    fn books(&self, tenant: TenantId) -> BoxFuture<'_, Result<Option<Books>, StoreError>> {
+        Box::pin(async move { Ok(self.lock().current.books(&tenant)) })
+    }
+
+    fn add_api_key(&self, record: ApiKeyRecord) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.write(vec![Write::ApiKey(Box::new(record))]);
+            Ok(())
+        })
+    }
+
+    fn api_keys(
+        &self,
+        tenant: Option<TenantId>,
+    ) -> BoxFuture<'_, Result<Vec<ApiKeyRecord>, StoreError>> {
+        Box::pin(async move {
+            let shared = self.lock();
+            let keys = shared.current.api_keys.values();
+            let wanted = keys.filter(|key| tenant.is_none() || key.tenant == tenant);
+            Ok(wanted.cloned().collect())
+        })
+    }
+
+    fn revoke_api_key(&self, id: String) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let key = self.lock().current.api_keys.get(&id).cloned();
+            let Some(key) = key.filter(|key| key.revoked.is_none()) else { return Ok(false) };
+            let revoked = Some(self.clock.now());
+            self.write(vec![Write::ApiKey(Box::new(ApiKeyRecord { revoked, ..key }))]);
+            Ok(true)
+        })
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// Where loading of due holds ended: all of them, or a page.
+fn through(
+    page_full: bool,
+    last: Option<(TimestampMs, HoldId)>,
+    now: TimestampMs,
+) -> (TimestampMs, HoldId) {
+    match last {
+        Some(last) if page_full => last,
+        _ => (now, HoldId::MAX),
+    }
+}

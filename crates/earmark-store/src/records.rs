@@ -1,0 +1,181 @@
+//! What stores answer outside of batches: queries and pages.
+
+use earmark_core::{
+    Counter, CounterKey, Entry, EntryId, Grant, Hold, HoldId, PlanName, Tenant, TenantId,
+    TimestampMs,
+};
+
+/// Which tenants.
+#[derive(Debug, Clone, Default)]
+pub struct TenantQuery {
+    /// Ids that begin so.
+    pub prefix: String,
+    /// On that plan.
+    pub plan: Option<PlanName>,
+    /// After this id.
+    pub after: Option<TenantId>,
+    /// At most so many.
+    pub count: usize,
+}
+
+/// Tenants in order of id.
+#[derive(Debug, Clone, Default)]
+pub struct TenantPage {
+    /// The tenants.
+    pub tenants: Vec<(TenantId, Tenant)>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<TenantId>,
+}
+
+/// Which holds.
+#[derive(Debug, Clone)]
+pub struct HoldQuery {
+    /// Of whom.
+    pub tenant: TenantId,
+    /// In that state only.
+    pub state: Option<HoldStateFilter>,
+    /// Before this id: newest come first.
+    pub before: Option<HoldId>,
+    /// At most so many.
+    pub count: usize,
+}
+
+/// A state to look for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldStateFilter {
+    /// Open ones.
+    Open,
+    /// Settled ones.
+    Settled,
+    /// Released ones.
+    Released,
+    /// Expired ones.
+    Expired,
+}
+
+impl HoldStateFilter {
+    /// All states.
+    pub const ALL: [Self; 4] = [Self::Open, Self::Settled, Self::Released, Self::Expired];
+
+    /// The state as it is written and stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Settled => "settled",
+            Self::Released => "released",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Reads a state.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+
+    /// The state of a hold.
+    pub fn of(hold: &Hold) -> Self {
+        match hold.state {
+            earmark_core::HoldState::Open => Self::Open,
+            earmark_core::HoldState::Settled(_) => Self::Settled,
+            earmark_core::HoldState::Released(_) => Self::Released,
+            earmark_core::HoldState::Expired(_) => Self::Expired,
+        }
+    }
+}
+
+/// Holds, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct HoldPage {
+    /// The holds.
+    pub holds: Vec<Hold>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<HoldId>,
+}
+
+/// Which entries.
+#[derive(Debug, Clone)]
+pub struct EntryQuery {
+    /// Of whom.
+    pub tenant: TenantId,
+    /// Of calls with this user only: a user-bound key sees no more.
+    pub user: Option<String>,
+    /// Before this one: newest come first.
+    pub before: Option<EntryId>,
+    /// At most so many.
+    pub count: usize,
+}
+
+/// Entries, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct EntryPage {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<EntryId>,
+}
+
+/// Everything of one tenant that R32 speaks of, from one snapshot.
+#[derive(Debug, Clone)]
+pub struct Books {
+    /// The tenant's row.
+    pub tenant: Tenant,
+    /// All counters.
+    pub counters: Vec<(CounterKey, Counter)>,
+    /// All grants.
+    pub grants: Vec<Grant>,
+    /// All open holds.
+    pub open_holds: Vec<Hold>,
+    /// All entries, in order.
+    pub entries: Vec<Entry>,
+}
+
+/// An API key as it is kept: never the key itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKeyRecord {
+    /// Its public id.
+    pub id: String,
+    /// `admin`, `service` or `tenant`.
+    pub kind: ApiKeyKind,
+    /// The tenant that it is bound to.
+    pub tenant: Option<TenantId>,
+    /// The user that it is bound to.
+    pub user: Option<String>,
+    /// For people.
+    pub name: Option<String>,
+    /// SHA-256 of the key.
+    pub digest: [u8; 32],
+    /// When it was made.
+    pub created: TimestampMs,
+    /// When it was revoked.
+    pub revoked: Option<TimestampMs>,
+}
+
+/// What a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ApiKeyKind {
+    /// Everything.
+    Admin,
+    /// Holds, charges and usage of any tenant, and the gateway on their behalf.
+    Service,
+    /// The gateway and its own usage, for one tenant.
+    Tenant,
+}
+
+impl ApiKeyKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Admin, Self::Service, Self::Tenant];
+
+    /// The kind as it is written and stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Service => "service",
+            Self::Tenant => "tenant",
+        }
+    }
+
+    /// Reads a kind.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}

@@ -1,0 +1,169 @@
+//! The traits that a store implements, and what can go wrong.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use earmark_core::{Account, Catalog, Need, Plan, PlanName, TenantId, TimestampMs};
+
+use crate::document::ConfigDocument;
+use crate::records::{
+    ApiKeyRecord, Books, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage, TenantQuery,
+};
+
+/// A boxed future, so that [`Records`] can be an object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a batch needs: for each tenant, once, the rows that its commands name. The tenant's
+/// own row, its live grants and its due holds come with every tenant.
+#[derive(Debug, Clone, Default)]
+pub struct BatchNeed {
+    /// In the order in which [`Txn::take_accounts`] hands the accounts out.
+    pub tenants: Vec<(TenantId, Need)>,
+}
+
+/// Why a store did not do what was asked. Nothing was changed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot answer now; trying again later may help.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// Its disk failed, or it contradicts itself: the engine stops (R37).
+    #[error("the store failed: {0}")]
+    Fatal(String),
+    /// A row does not read as it was written.
+    #[error("a stored row is damaged: {0}")]
+    Damaged(String),
+}
+
+impl StoreError {
+    /// Whether trying again may help.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+/// Why a commit did not say yes.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CommitError {
+    /// It was rolled back: nothing was changed.
+    #[error("rolled back: {0}")]
+    RolledBack(String),
+    /// It may have been committed (R36): ask [`Store::was_committed`].
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+    /// The disk failed (R37).
+    #[error("the store failed: {0}")]
+    Fatal(String),
+}
+
+/// Meters, plans and defaults as a store keeps them.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The catalog that engines decide with.
+    pub catalog: Catalog,
+    /// The same as a document, without former versions.
+    pub document: ConfigDocument,
+}
+
+/// A store as the engine's workers use it.
+pub trait Store: Records {
+    /// An open transaction.
+    type Txn: Txn;
+
+    /// Opens a transaction and loads rows. Tenants that another node is working on are
+    /// reported busy instead of waited for.
+    fn begin(&self, need: BatchNeed) -> impl Future<Output = Result<Self::Txn, StoreError>> + Send;
+
+    /// Whether the batch of that id was committed, after [`CommitError::Unknown`] (R36).
+    fn was_committed(
+        &self,
+        batch: u128,
+        tenant: &TenantId,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}
+
+/// An open transaction: nothing outside sees its changes before `commit`, and dropping it
+/// changes nothing.
+pub trait Txn: Send {
+    /// The store's clock, read once (R8).
+    fn clock(&self) -> TimestampMs;
+
+    /// The version of the configuration that holds in this transaction (R27).
+    fn config_version(&self) -> i64;
+
+    /// The configuration of this transaction.
+    fn load_config(&mut self) -> impl Future<Output = Result<Config, StoreError>> + Send;
+
+    /// The accounts, in the order of the need; `None` for a tenant that is busy elsewhere.
+    fn take_accounts(&mut self) -> Vec<Option<Account>>;
+
+    /// Loads more rows of one account.
+    fn load_more(
+        &mut self,
+        account: &mut Account,
+        need: &Need,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Writes what has changed in the accounts and makes it durable, all of it or nothing.
+    /// `batch` names the commit for [`Store::was_committed`].
+    fn commit(
+        self,
+        batch: u128,
+        accounts: Vec<Account>,
+    ) -> impl Future<Output = Result<(), CommitError>> + Send;
+}
+
+/// What a store answers outside of batches: lists for people, keys, configuration.
+pub trait Records: Send + Sync + 'static {
+    /// The configuration.
+    fn config(&self) -> BoxFuture<'_, Result<Config, StoreError>>;
+
+    /// Replaces the configuration if its version is still `expected`; changed plans get a
+    /// new version. Answers the new configuration, or `None` when somebody was faster.
+    fn put_config(
+        &self,
+        expected: i64,
+        change: ConfigChange,
+    ) -> BoxFuture<'_, Result<Option<Config>, StoreError>>;
+
+    /// A page of tenants.
+    fn tenants(&self, query: TenantQuery) -> BoxFuture<'_, Result<TenantPage, StoreError>>;
+
+    /// A page of one tenant's holds.
+    fn holds(&self, query: HoldQuery) -> BoxFuture<'_, Result<HoldPage, StoreError>>;
+
+    /// A page of one tenant's ledger, newest first.
+    fn entries(&self, query: EntryQuery) -> BoxFuture<'_, Result<EntryPage, StoreError>>;
+
+    /// Tenants that have holds or grants due at the store's clock, at most `count`.
+    fn due_tenants(&self, count: usize) -> BoxFuture<'_, Result<Vec<TenantId>, StoreError>>;
+
+    /// Everything that R32 speaks of for one tenant, in one snapshot; `None` for no tenant.
+    fn books(&self, tenant: TenantId) -> BoxFuture<'_, Result<Option<Books>, StoreError>>;
+
+    /// Adds an API key.
+    fn add_api_key(&self, record: ApiKeyRecord) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// All API keys, or one tenant's.
+    fn api_keys(
+        &self,
+        tenant: Option<TenantId>,
+    ) -> BoxFuture<'_, Result<Vec<ApiKeyRecord>, StoreError>>;
+
+    /// Revokes an API key; answers whether there was one that was not revoked.
+    fn revoke_api_key(&self, id: String) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Whether the store answers.
+    fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// A change of the configuration: what is named is set.
+#[derive(Debug, Clone, Default)]
+pub struct ConfigChange {
+    /// All meters, as a document.
+    pub meters: Option<std::collections::BTreeMap<String, crate::document::MeterDocument>>,
+    /// The default plan; `Some(None)` takes it away.
+    pub default_plan: Option<Option<PlanName>>,
+    /// Plans to create or change, and whether they are retired.
+    pub plans: Vec<(Plan, crate::document::PlanDocument, bool)>,
+}
