@@ -48,6 +48,9 @@ pub enum CommitError {
     /// It was rolled back: nothing was changed.
     #[error("rolled back: {0}")]
     RolledBack(String),
+    /// It was rolled back because another node was in the way: decide again.
+    #[error("rolled back by another transaction: {0}")]
+    Conflict(String),
     /// It may have been committed (R36): ask [`Store::was_committed`].
     #[error("the outcome is unknown: {0}")]
     Unknown(String),

@@ -451,3 +451,10 @@ fn ended_outcome(hold: &Hold) -> Outcome {
     overrun.retain(|(_, amount)| !amount.is_zero());
     Outcome::Ended { hold: Box::new(hold.clone()), charged, returned, overrun, late }
 }
+
+#[cfg(test)]
+mod admit_tests;
+#[cfg(test)]
+mod fixture_tests;
+#[cfg(test)]
+mod script_tests;

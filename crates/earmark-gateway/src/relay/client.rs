@@ -185,6 +185,7 @@ impl Body for ClientBody {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use http_body_util::BodyExt;
 
     use super::*;
@@ -218,6 +219,19 @@ mod tests {
         }
         assert_eq!(client.send("b".into(), 1_000).await, Err(Left));
         assert!(matches!(client, Client::Gone));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cut_leaves_the_server_time_to_send_the_last_piece() {
+        let (mut client, mut body) = started();
+        let cutting = tokio::spawn(async move { client.cut("a".into(), 1_000).await });
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "a");
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+            assert!(body.frame().now_or_never().is_none());
+        }
+        assert_eq!(body.frame().await.unwrap().unwrap_err(), ReplyCut);
+        cutting.await.unwrap();
     }
 
     #[tokio::test]

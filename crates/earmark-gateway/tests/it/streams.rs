@@ -159,6 +159,17 @@ async fn every_finish_reason_is_an_end_even_without_done() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_goes_on_after_done_does_not_hold_up_the_end() {
+    let script = Script::stream([text("a"), send(DONE), send(": bye\n"), Step::Hang]);
+    let (gateway, stage) =
+        scripted_gateway_with(script, |settings| settings.idle_timeout_ms = 600_000).await;
+    let (body, clean) = read(gateway.stream().await).await;
+    assert!(body.ends_with(&[DONE, ": bye\n"].concat()) && clean);
+    assert_eq!(gateway.report().await.ending, Ending::Complete);
+    stage.body_dropped().await;
+}
+
+#[tokio::test]
 async fn a_slow_reader_slows_its_upstream_and_loses_nothing() {
     let (piece, count) = (text_event(&"x".repeat(1 << 16)), 1_000);
     let repeated = Step::Repeat(piece.clone().into(), count);

@@ -308,7 +308,7 @@ impl TenantRows {
     /// A hold with the counters and grants that its legs name.
     fn offer_hold(&self, account: &mut Account, id: HoldId) {
         let hold = self.holds.get(&id);
-        for hold in hold {
+        if let Some(hold) = hold {
             for key in hold.counter_keys() {
                 account.offer_counter(key.clone(), self.counters.get(key).cloned());
             }

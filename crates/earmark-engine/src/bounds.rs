@@ -1,0 +1,45 @@
+//! Upper bounds of the engine, each with its reason.
+
+use std::time::Duration;
+
+/// Commands in one batch. One commit costs about 0.2 ms of disk and a few microseconds a
+/// command; beyond this number a batch gains little and its first caller waits longer.
+pub const BATCH_COMMANDS_MAX: usize = 1_024;
+
+/// Holds, charges and checks that may wait; beyond, they are answered `overloaded` at once.
+/// A full queue is about a quarter of a second of work.
+pub const ADMISSION_QUEUE_MAX: usize = 32_768;
+
+/// Settles, releases and extensions that may wait: room for one of every open hold, so that
+/// a flood of holds never makes settles late (late settles are debt).
+pub const ENDING_QUEUE_MAX: usize = 2_000_000;
+
+/// How long a caller waits when it names no deadline.
+pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// How long the `denied` statistic may wait for a commit to ride on (R23).
+pub const DENIED_FLUSH_AFTER: Duration = Duration::from_millis(900);
+
+/// How often tenants with something due are looked for. Correctness needs no sweeper (R14);
+/// it only makes expiry prompt.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Tenants swept in one round.
+pub const SWEEP_TENANTS_MAX: usize = 512;
+
+/// How often a living hold of the embeddable API extends itself (R15); with a short TTL a
+/// third of it.
+pub const EXTEND_EVERY: Duration = Duration::from_secs(60);
+
+/// How long settling and releasing is tried again while the store does not answer.
+pub const FINISH_WITHIN: Duration = Duration::from_secs(60);
+
+/// Deadlocks and serialization failures in a row before a batch is given up.
+pub const CONFLICT_RETRIES_MAX: u32 = 8;
+
+/// Faults of one tenant before it is refused alone (R38).
+pub const FAULTS_MAX: u32 = 3;
+
+/// Rounds of loading for one command: each loads at least one row more, or a page of due
+/// holds. A million due holds take a thousand rounds.
+pub const LOAD_ROUNDS_MAX: u32 = 4_096;

@@ -1,0 +1,260 @@
+//! The engine's handle: opens workers over a store and executes commands on it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use earmark_core::{Answer, Command, PlanName, TenantId};
+use earmark_store::document::{ConfigDocument, PlanDocument};
+use earmark_store::{Config, Records, Store, StoreError};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use crate::background::Background;
+use crate::bounds::DEADLINE_DEFAULT;
+use crate::config::{self, ConfigError, SharedConfig};
+use crate::error::CallError;
+use crate::job::Job;
+use crate::lanes::{LaneSender, lanes};
+use crate::observe::{NotObserved, Observe};
+use crate::worker::{Worker, WorkerState};
+
+/// How an engine is opened.
+pub struct EngineOptions {
+    /// Workers, each with its own share of tenants: 1 for a store with one writer.
+    pub shards: usize,
+    /// Who measures.
+    pub observe: Arc<dyn Observe>,
+    /// Whether due holds are swept in the background.
+    pub sweep: bool,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { shards: 1, observe: Arc::new(NotObserved), sweep: true }
+    }
+}
+
+/// A handle on an engine; clones share it.
+#[derive(Clone)]
+pub struct Quota {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    shards: Vec<Shard>,
+    records: Arc<dyn Records>,
+    config: SharedConfig,
+    stop: watch::Sender<bool>,
+    failed: watch::Receiver<bool>,
+    pub(crate) background: Background,
+}
+
+struct Shard {
+    lanes: LaneSender,
+    cleared: Arc<Mutex<Vec<TenantId>>>,
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl Quota {
+    /// Opens an engine over a store.
+    pub async fn open<S: Store>(store: S, options: EngineOptions) -> Result<Self, StoreError> {
+        let store = Arc::new(store);
+        let config = Arc::new(ArcSwap::from_pointee(store.config().await?));
+        let (stop, stopped) = watch::channel(false);
+        let (fail, failed) = watch::channel(false);
+        let mut shards = Vec::with_capacity(options.shards.max(1));
+        for number in 0..options.shards.max(1) {
+            let (sender, receiver) = lanes();
+            let cleared = Arc::new(Mutex::new(Vec::new()));
+            let worker = Worker {
+                store: Arc::clone(&store),
+                lanes: receiver,
+                config: Arc::clone(&config),
+                observe: Arc::clone(&options.observe),
+                stop: stopped.clone(),
+                failed: fail.clone(),
+                cleared: Arc::clone(&cleared),
+                state: WorkerState::default(),
+            };
+            let ended = spawn_worker(number, worker).map_err(cannot_start)?;
+            shards.push(Shard { lanes: sender, cleared, ended: Mutex::new(Some(ended)) });
+        }
+        let background = Background::new().map_err(cannot_start)?;
+        let inner = Arc::new(Inner { shards, records: store, config, stop, failed, background });
+        if options.sweep {
+            inner.background.spawn(crate::sweeper::run(Arc::downgrade(&inner)));
+        }
+        Ok(Self { inner })
+    }
+
+    pub(crate) fn from_inner(inner: Arc<Inner>) -> Self {
+        Self { inner }
+    }
+
+    pub(crate) fn background(&self) -> &Background {
+        &self.inner.background
+    }
+
+    /// Executes one command and waits for what it rests on to be durable.
+    ///
+    /// `within` is how long the caller waits (5 s when `None`). When it passes before the
+    /// command was decided, the answer is [`CallError::DeadlineExceeded`] and it never will
+    /// be; afterwards [`CallError::OutcomeUnknown`].
+    pub async fn execute(
+        &self,
+        tenant: TenantId,
+        command: Command,
+        within: Option<Duration>,
+    ) -> Result<Answer, CallError> {
+        let deadline = Instant::now() + within.unwrap_or(DEADLINE_DEFAULT);
+        let lanes = &self.shard(&tenant).lanes;
+        let (job, mut waiting) = Job::new(tenant, command, deadline, Some(lanes));
+        lanes.send(job)?;
+        let reply = match tokio::time::timeout_at(deadline, &mut waiting.reply).await {
+            Ok(reply) => reply,
+            Err(_) if waiting.state.abandon() => return Err(CallError::DeadlineExceeded),
+            Err(_) => return Err(CallError::OutcomeUnknown),
+        };
+        match reply {
+            Ok(reply) => reply.take().map(|answer| *answer),
+            // The worker is gone without an answer: it panicked or the engine was torn down.
+            Err(_) => Err(CallError::OutcomeUnknown),
+        }
+    }
+
+    fn shard(&self, tenant: &TenantId) -> &Shard {
+        use std::hash::BuildHasher;
+        let hash = rustc_hash::FxBuildHasher.hash_one(tenant.as_str());
+        let count = self.inner.shards.len() as u64;
+        &self.inner.shards[usize::try_from(hash % count).unwrap_or(0)]
+    }
+
+    /// The configuration that decisions are taken with.
+    pub fn config(&self) -> Arc<Config> {
+        self.inner.config.load_full()
+    }
+
+    /// Lists, keys and books, read outside of batches.
+    pub fn records(&self) -> &Arc<dyn Records> {
+        &self.inner.records
+    }
+
+    /// Checks what [`Quota::put_config`] would do, without doing it.
+    pub fn check_config(&self, document: &ConfigDocument) -> Result<(), ConfigError> {
+        config::change(&self.config(), document, None).map(|_| ())
+    }
+
+    /// Lays a document over the configuration: what it names is set, what it does not name
+    /// stays. `expected` is the version that the caller has seen.
+    pub async fn put_config(
+        &self,
+        document: &ConfigDocument,
+        expected: Option<i64>,
+    ) -> Result<Arc<Config>, ConfigError> {
+        let current = Arc::new(self.inner.records.config().await?);
+        if expected.is_some_and(|version| version != current.catalog.version) {
+            return Err(ConfigError::Changed);
+        }
+        let change = config::change(&current, document, None)?;
+        self.write_config(current.catalog.version, change).await
+    }
+
+    /// Creates or changes one plan.
+    pub async fn put_plan(
+        &self,
+        name: &PlanName,
+        plan: PlanDocument,
+    ) -> Result<Arc<Config>, ConfigError> {
+        let current = self.inner.records.config().await?;
+        let document = config::with_plan(&current.document, name, plan);
+        let change = config::change(&current, &document, None)?;
+        self.write_config(current.catalog.version, change).await
+    }
+
+    /// Takes a plan out of use for new tenants.
+    pub async fn retire_plan(&self, name: &PlanName) -> Result<Arc<Config>, ConfigError> {
+        let current = self.inner.records.config().await?;
+        if current.catalog.plan(name).is_none() {
+            return Err(ConfigError::UnknownPlan(name.clone()));
+        }
+        if current.catalog.default_plan() == Some(name) {
+            return Err(ConfigError::DefaultPlan(name.clone()));
+        }
+        let unchanged = ConfigDocument {
+            default_plan: current.document.default_plan.clone(),
+            ..ConfigDocument::default()
+        };
+        let change = config::change(&current, &unchanged, Some(name))?;
+        self.write_config(current.catalog.version, change).await
+    }
+
+    async fn write_config(
+        &self,
+        version: i64,
+        change: earmark_store::ConfigChange,
+    ) -> Result<Arc<Config>, ConfigError> {
+        let written = self.inner.records.put_config(version, change).await?;
+        let config = Arc::new(written.ok_or(ConfigError::Changed)?);
+        self.inner.config.store(Arc::clone(&config));
+        Ok(config)
+    }
+
+    /// Lets a tenant that was refused after bugs try again (R38).
+    pub fn clear_fault(&self, tenant: &TenantId) {
+        let cleared = &self.shard(tenant).cleared;
+        cleared.lock().unwrap_or_else(PoisonError::into_inner).push(tenant.clone());
+    }
+
+    /// Commands that wait for a batch.
+    pub fn waiting(&self) -> usize {
+        self.inner.shards.iter().map(|shard| shard.lanes.len()).sum()
+    }
+
+    /// Whether the store's disk has failed: everything is refused until a restart (R37).
+    pub fn is_failed(&self) -> bool {
+        *self.inner.failed.borrow()
+    }
+
+    /// Waits until the store's disk has failed.
+    pub async fn failed(&self) {
+        let mut failed = self.inner.failed.clone();
+        if failed.wait_for(|failed| *failed).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Finishes what is queued, holds being settled or released included, and stops the
+    /// workers. Later calls are [`CallError::StoreUnavailable`].
+    pub async fn close(&self) {
+        self.inner.background.drained().await;
+        self.inner.stop.send_replace(true);
+        for shard in &self.inner.shards {
+            let ended = shard.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(ended) = ended {
+                // An error is a worker that is gone already.
+                let _ = ended.await;
+            }
+        }
+    }
+}
+
+fn cannot_start(error: std::io::Error) -> StoreError {
+    StoreError::Unavailable(format!("cannot start a thread: {error}"))
+}
+
+/// Starts a worker on a thread and runtime of its own; the receiver hears when it ends.
+fn spawn_worker<S: Store>(
+    number: usize,
+    worker: Worker<S>,
+) -> std::io::Result<oneshot::Receiver<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (ended, receiver) = oneshot::channel();
+    std::thread::Builder::new().name(format!("earmark-shard-{number}")).spawn(move || {
+        runtime.block_on(worker.run());
+        // Everything of the worker is dropped, the store's handle included.
+        drop(runtime);
+        let _ = ended.send(());
+    })?;
+    Ok(receiver)
+}
