@@ -33,6 +33,9 @@ pub struct Account {
     all_open_holds: bool,
     /// Whether idle rolling counters have been offered since the last commit.
     idle_offered: bool,
+    /// Holds whose legs have changed since they were made, which is rare: a store need not
+    /// write the legs of the others again.
+    pub(crate) legs_changed: BTreeSet<HoldId>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) events: Vec<Event>,
 }
@@ -72,6 +75,11 @@ impl<'a> Changes<'a> {
     /// Holds, final states.
     pub fn holds(&self) -> impl Iterator<Item = RowChange<'a, HoldId, Hold>> + use<'a> {
         self.account.holds.changes()
+    }
+
+    /// Whether the legs of a stored hold must be written again.
+    pub fn legs_changed(&self, hold: HoldId) -> bool {
+        self.account.legs_changed.contains(&hold)
     }
 
     /// Grants, final states.
@@ -126,6 +134,7 @@ impl Account {
             all_counters: false,
             all_open_holds: false,
             idle_offered: false,
+            legs_changed: BTreeSet::new(),
             entries: Vec::new(),
             events: Vec::new(),
         }
@@ -280,6 +289,7 @@ impl Account {
     pub fn committed(&mut self) {
         self.tenant_change = TenantChange::None;
         self.idle_offered = false;
+        self.legs_changed.clear();
         self.tenant_stored = matches!(self.tenant, Some(Some(_)));
         self.counters.committed(|_| true);
         self.holds.committed(Hold::is_open);

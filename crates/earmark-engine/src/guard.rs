@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -62,9 +63,10 @@ impl Quota {
                 _ => RunError::KeyAlreadyUsed,
             });
         }
-        let every = EXTEND_EVERY.min(Duration::from_millis(spec.ttl.ms().unsigned_abs() / 3));
-        let extend = extend_while_alive(self.clone(), spec.tenant.clone(), id, spec.ttl, every);
-        let extender = self.background().spawn(extend);
+        let (quota, tenant) = (self.clone(), spec.tenant.clone());
+        let extender = self
+            .background()
+            .spawn(async move { quota.keep_alive(&tenant, id, spec.ttl).await });
         let shared = Shared {
             quota: self.clone(),
             tenant: spec.tenant,
@@ -75,27 +77,45 @@ impl Quota {
         };
         Ok(HoldGuard { shared: Arc::new(shared) })
     }
-}
 
-async fn extend_while_alive(
-    quota: Quota,
-    tenant: TenantId,
-    hold: HoldId,
-    ttl: Ttl,
-    every: Duration,
-) {
-    loop {
-        tokio::time::sleep(every).await;
-        let extend = ExtendRequest { hold, ttl, amounts: Vec::new(), dispatched: false };
-        let command = Command::new(Operation::Extend(extend));
-        match quota.execute(tenant.clone(), command, None).await {
-            Err(error) if !error.is_retryable() => {
-                // Ended elsewhere, or a day old: there is nothing left to keep alive.
-                tracing::debug!(%hold, %error, "hold no longer extended");
-                return;
+    /// Extends an open hold, again and again, for as long as the future is polled (R15).
+    /// Ends by itself only when there is nothing left to keep alive: the hold has ended
+    /// elsewhere, or is a day old.
+    pub async fn keep_alive(&self, tenant: &TenantId, hold: HoldId, ttl: Ttl) {
+        let every = EXTEND_EVERY.min(Duration::from_millis(ttl.ms().unsigned_abs() / 3));
+        loop {
+            tokio::time::sleep(every).await;
+            let extend = ExtendRequest { hold, ttl, amounts: Vec::new(), dispatched: false };
+            let command = Command::new(Operation::Extend(extend));
+            match self.execute(tenant.clone(), command, None).await {
+                Err(error) if !error.is_retryable() => {
+                    tracing::debug!(%hold, %error, "hold no longer extended");
+                    return;
+                }
+                Ok(_) | Err(_) => {}
             }
-            Ok(_) | Err(_) => {}
         }
+    }
+
+    /// Settles or releases a hold, trying again while the store does not answer. Both are
+    /// repeatable (R20): the same call again answers the same, nothing is done twice.
+    ///
+    /// The work begins at once, goes on in the background when the future is dropped, and
+    /// [`Quota::close`] waits for it.
+    pub fn finish(
+        &self,
+        tenant: &TenantId,
+        operation: Operation,
+    ) -> impl Future<Output = Result<Answer, CallError>> + Send + use<> {
+        let (told, answer) = tokio::sync::oneshot::channel();
+        let (quota, tenant) = (self.clone(), tenant.clone());
+        self.background().finish(async move {
+            let done = try_to_finish(&quota, &tenant, operation).await;
+            if let Err(Err(error)) = told.send(done) {
+                tracing::warn!(%tenant, %error, "a dropped hold is left to its expiry");
+            }
+        });
+        async move { answer.await.unwrap_or(Err(CallError::OutcomeUnknown)) }
     }
 }
 
@@ -139,12 +159,7 @@ impl HoldGuard {
     async fn finish(&self, operation: Operation) -> Result<Answer, CallError> {
         self.state().finished = true;
         self.shared.extender.abort();
-        let (told, answer) = tokio::sync::oneshot::channel();
-        let (quota, tenant) = (self.shared.quota.clone(), self.shared.tenant.clone());
-        self.shared.quota.background().finish(async move {
-            let _ = told.send(try_to_finish(&quota, &tenant, operation).await);
-        });
-        answer.await.unwrap_or(Err(CallError::OutcomeUnknown))
+        self.shared.quota.finish(&self.shared.tenant, operation).await
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -169,12 +184,7 @@ impl Drop for Shared {
             Some(delivered) => settling(self.hold, delivered.into_iter().collect()),
             None => releasing(self.hold, false),
         };
-        let (quota, tenant, hold) = (self.quota.clone(), self.tenant.clone(), self.hold);
-        self.quota.background().finish(async move {
-            if let Err(error) = try_to_finish(&quota, &tenant, operation).await {
-                tracing::warn!(%hold, %error, "a dropped hold is left to its expiry");
-            }
-        });
+        drop(self.quota.finish(&self.tenant, operation));
     }
 }
 
@@ -186,8 +196,7 @@ fn releasing(hold: HoldId, unsent: bool) -> Operation {
     Operation::Release { hold, unsent, reason: None }
 }
 
-/// Settling and releasing are repeatable (R20): the same call again answers the same.
-pub(crate) async fn try_to_finish(
+async fn try_to_finish(
     quota: &Quota,
     tenant: &TenantId,
     operation: Operation,

@@ -41,5 +41,5 @@ pub use error::CallError;
 pub use guard::HoldGuard;
 pub use observe::{BatchObservation, NotObserved, Observe};
 pub use quota::{EngineOptions, Quota};
-pub use request::{HoldSpec, IntoAmounts, RequestError};
+pub use request::{HoldSpec, IntoAmounts, RequestError, key_use};
 pub use run::RunError;

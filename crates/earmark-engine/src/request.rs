@@ -154,7 +154,7 @@ impl HoldSpec {
 
 /// An idempotency key with the digest of its request: SHA-256 of the request's values, and of
 /// `body` where the caller compares bodies too (the gateway does, R29).
-pub(crate) fn key_use(key: IdempotencyKey, operation: &Operation, body: &[u8]) -> KeyUse {
+pub fn key_use(key: IdempotencyKey, operation: &Operation, body: &[u8]) -> KeyUse {
     let mut digest = Sha256::new();
     digest.update(operation.request_bytes());
     digest.update(body);

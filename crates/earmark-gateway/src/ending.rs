@@ -11,7 +11,7 @@
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It never left: no connection, or TLS failed.
+    /// It never left: no connection, TLS failed, or the client had gone before it was made.
     Unsent,
     /// The upstream answered with an error status, or with one that is no answer.
     Refused {

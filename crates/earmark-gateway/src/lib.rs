@@ -1,21 +1,23 @@
-//! The gateway's half of Earmark: the shapes that providers speak, the upstreams that answer
-//! them, and the relay between a client and an upstream.
+//! The gateway: the shapes that providers speak, the upstreams that answer them, the relay
+//! between a client and an upstream, and the hold around each call.
 //!
 //! ```text
-//! client ──► openai::request ──► (hold) ──► upstream ──► relay ──► client
-//!                                              │           │ reads along: openai::observer
-//!                                              │           ▼
-//!                                              │         ending ──► (settle or release)
+//! client ──► openai::request ──► hold ──► upstream ──► relay ──► client
+//!                                  │         │           │ reads along: openai::observer
+//!            gateway: denied? ◄────┘         │           ▼
+//!            an error, or the plan's message │         ending ──► settle or release
 //!                                  OpenAI-compatible server, or the built-in stand-in
 //! ```
 //!
-//! Always holds: bytes of a provider pass unchanged; a call ends in exactly one [`Ending`],
-//! reported before the client sees the end of its reply.
-//! Deliberately absent: stores and the quota engine. What is in parentheses above is a callback
-//! or belongs to the caller; so are keys, routes and the clock.
+//! Always holds: no call leaves without a fresh hold (R30); bytes of a provider pass unchanged; a
+//! call ends in exactly one [`Ending`], which settles or releases its hold before the client sees
+//! the end of its reply.
+//! Deliberately absent: stores, limit arithmetic and the clock. Keys, routes and request ids
+//! belong to the server.
 
 pub mod bounds;
 mod ending;
+mod gateway;
 mod observation;
 pub mod openai;
 pub mod relay;
@@ -25,6 +27,9 @@ pub mod upstream;
 
 pub use self::{
     ending::{AfterLeaving, Ending, HoldAction},
+    gateway::{Caller, Gateway, GatewayOptions, Metered, Reply},
     observation::{Observation, Observer, ReportedUsage, Step, Usage},
+    openai::error::{OpenAiError, Problem},
+    relay::ClientBody,
     secret::ApiKey,
 };

@@ -202,6 +202,11 @@ impl AmountDocument {
 }
 
 impl ConfigDocument {
+    /// Reads JSON; an error names the field as far as the reader knows it.
+    pub fn from_json(text: &str) -> Result<Self, DocumentError> {
+        serde_json::from_str(text).map_err(|error| DocumentError::at("config", error))
+    }
+
     /// Checks and completes everything. `versions` are those that the plans get, `former` the
     /// meanings that limit names had before (R2), `retired` the plans that take no new
     /// tenants.

@@ -115,7 +115,7 @@ pub struct EntryPage {
 }
 
 /// Everything of one tenant that R32 speaks of, from one snapshot.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Books {
     /// The tenant's row.
     pub tenant: Tenant,

@@ -110,6 +110,12 @@ pub(crate) fn admit(
         }
         return Err(deny(draft, worst.code, Some(worst.asked), Some(&worst)));
     }
+    // The most that fits is told from what due holds no longer have (R12, R14).
+    let is_cut = asked.iter().zip(&taken).any(|(asked, taken)| *taken < asked.range.max());
+    if is_cut && !draft.account.knows_due(draft.now) {
+        draft.need.due = true;
+        return Err(Stop::Need);
+    }
     asked.iter().zip(taken).map(|(asked, amount)| legs(draft, asked, amount)).collect()
 }
 
@@ -174,7 +180,11 @@ fn check_combinations(draft: &mut Draft<'_>, asked: &[Asked<'_>]) -> Result<(), 
     for asked in asked {
         for applied in &asked.limits {
             let Applied { limit, key, .. } = applied;
-            let in_use = draft.counter(key).is_some_and(crate::rows::Counter::is_in_use);
+            // As the account counts it: a reopening has taken its own charge back in the draft
+            // only, and a part before this one is in the draft only.
+            let is_in_use = crate::rows::Counter::is_in_use;
+            let in_use = draft.counter(key).is_some_and(is_in_use)
+                || draft.account.counter(key).present().is_some_and(is_in_use);
             if limit.per.is_empty() || limit.mode != Mode::Hard || in_use {
                 continue;
             }
@@ -196,6 +206,13 @@ fn check_combinations(draft: &mut Draft<'_>, asked: &[Asked<'_>]) -> Result<(), 
         if matches!(applied.limit.window, Window::Rolling(_)) && !draft.account.knows_idle() {
             // Rolling counters leave use by time alone: forget those first.
             draft.need.idle_counters = true;
+            continue;
+        }
+        if !draft.account.knows_due(draft.now) {
+            // Holds that are due but not processed yet may still use the values (R14).
+            draft.need.due = true;
+        }
+        if !draft.need.is_empty() {
             continue;
         }
         let obstacle = Obstacle::new(DenialCode::TooManyCombinations, asked, applied, None);
@@ -278,15 +295,18 @@ fn obstacles<'b>(draft: &Draft<'_>, asked: &'b Asked<'_>) -> Vec<Obstacle<'b>> {
 /// Why one limit refuses, by finality (R22).
 fn reason(asked: &Asked<'_>, applied: &Applied<'_>, least: i64) -> DenialCode {
     let limit = applied.amount.map_or(AMOUNT_MAX, Amount::get);
-    let grants = if applied.limit.grantable { asked.grants_without_holds } else { 0 };
-    if least > limit.saturating_add(grants) {
+    let (grants, grants_without_holds) =
+        if applied.limit.grantable { (asked.grants, asked.grants_without_holds) } else { (0, 0) };
+    if least > limit.saturating_add(grants_without_holds) {
         return DenialCode::AmountAboveLimit;
     }
     if applied.limit.window == Window::InFlight {
         return DenialCode::InFlightLimit;
     }
-    // What calls in flight hold of a meter without refund stays used however they end.
-    let stays = if asked.meter.refund { 0 } else { applied.held };
+    // What calls in flight hold of a meter without refund stays used however they end, on
+    // counters and on grants.
+    let (stays, grants) =
+        if asked.meter.refund { (0, grants_without_holds) } else { (applied.held, grants) };
     let room_without_holds = (limit - applied.used - stays).max(0);
     if least > room_without_holds.saturating_add(grants) {
         return DenialCode::LimitExhausted;

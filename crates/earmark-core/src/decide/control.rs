@@ -78,7 +78,8 @@ pub(crate) fn adjust(
     draft.require_counters([&counter]);
     draft.stop_if_needed()?;
     let (used, held) = draft.figures(&counter);
-    if used.checked_add(request.delta).is_none_or(|sum| sum + held > crate::bounds::AMOUNT_MAX) {
+    let top = crate::bounds::AMOUNT_MAX - held;
+    if used.checked_add(request.delta).is_none_or(|sum| sum > top) {
         return Err(CommandError::AmountOverflow(limit.meter.clone()).into());
     }
     let applied = draft.change_counter(CounterChange {

@@ -111,9 +111,7 @@ impl<'a> Draft<'a> {
                     self.need.due = true;
                     return Err(Stop::Need);
                 }
-                let over =
-                    |ended: TimestampMs| ended.plus(crate::bounds::HOLD_RETENTION_MS) <= self.now;
-                if hold.ended().is_some_and(over) {
+                if hold.is_over(self.now) {
                     return Err(CommandError::HoldNotFound(id).into());
                 }
                 self.require_legs(hold)?;

@@ -160,6 +160,11 @@ impl Store {
             self.tenant = Some(tenant.clone());
         }
         write_rows(&mut self.counters, changes.counters());
+        for change in changes.holds().filter(|change| !changes.legs_changed(*change.key)) {
+            if let (Some(old), Some(new)) = (self.holds.get(change.key), change.row) {
+                assert_eq!(old.parts, new.parts, "legs change only where the account says so");
+            }
+        }
         write_rows(&mut self.holds, changes.holds());
         write_rows(&mut self.grants, changes.grants());
         for change in changes.keys() {
@@ -227,6 +232,7 @@ impl Store {
 
     pub(super) fn has_due(&self, now: TimestampMs) -> bool {
         self.holds.values().any(|hold| hold.is_open() && hold.expires <= now)
+            || self.grants.values().any(|grant| grant.is_live() && grant.is_expired(now))
     }
 
     /// All that is due, as a store's rounds would bring it.

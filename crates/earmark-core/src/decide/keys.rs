@@ -24,8 +24,11 @@ pub(crate) fn look_up<'a>(
                 draft.need.due = true;
                 return Err(Stop::Need);
             }
-            // A released or expired hold frees its key, and so does one that is gone.
-            Loaded::Present(hold) if !hold.keeps_key() => return Ok(None),
+            // A released or expired hold frees its key, and so does one that is gone, pruned
+            // or not (R20).
+            Loaded::Present(hold) if !hold.keeps_key() || hold.is_over(draft.now) => {
+                return Ok(None);
+            }
             Loaded::Absent => return Ok(None),
             Loaded::Present(_) => {}
         }
@@ -68,15 +71,21 @@ pub(crate) fn require_for_return(draft: &mut Draft<'_>, hold: &Hold) -> Result<(
     Ok(())
 }
 
-/// A late settle or a reopening takes the hold's key back, unless another hold has it.
+/// A late settle or a reopening takes the hold's key back, unless another request has it; one
+/// that was pruned meanwhile is remembered anew.
 pub(crate) fn take_back(draft: &mut Draft<'_>, hold: &Hold) {
     let Some((key, digest)) = &hold.key else { return };
-    let Loaded::Present(row) = draft.account.key(key) else { return };
-    let KeyTarget::Hold(holder) = row.target else { return };
-    let is_free = draft.account.hold(holder).present().is_none_or(|other| !other.keeps_key());
-    if holder != hold.id && is_free {
-        let row =
-            KeyRow { digest: *digest, target: KeyTarget::Hold(hold.id), created: row.created };
-        draft.effects.push(Effect::Key { key: key.clone(), row: Box::new(row) });
-    }
+    let created = match draft.account.key(key) {
+        Loaded::Present(KeyRow { target: KeyTarget::Hold(holder), created, .. }) => {
+            let other = draft.account.hold(*holder).present();
+            if *holder == hold.id || other.is_some_and(Hold::keeps_key) {
+                return;
+            }
+            *created
+        }
+        Loaded::Present(_) | Loaded::NotLoaded => return,
+        Loaded::Absent => draft.now,
+    };
+    let row = KeyRow { digest: *digest, target: KeyTarget::Hold(hold.id), created };
+    draft.effects.push(Effect::Key { key: key.clone(), row: Box::new(row) });
 }

@@ -144,7 +144,12 @@ fn on_unknown_tenant(
         account.forget_creation();
         match &mut execution {
             Execution::Denied(denial) => denial.seq = 0,
-            Execution::Done(answer) => answer.seq = 0,
+            Execution::Done(answer) => {
+                answer.seq = 0;
+                if let Outcome::Checked { result: Err(denial) } = &mut answer.outcome {
+                    denial.seq = 0;
+                }
+            }
             Execution::Refused(_) | Execution::Need(_) => {}
         }
     }
@@ -341,9 +346,21 @@ fn replay(draft: &mut Draft<'_>, target: &KeyTarget) -> Result<Told, Stop> {
             (seq, Outcome::Charged { entries, charged }, counters)
         }
         StoredAnswer::Extend { seq, hold, amounts, expires } => {
-            (seq, Outcome::Extended { hold, amounts, expires }, Vec::new())
+            let keys = match draft.hold(hold) {
+                Ok(hold) => counters_of(hold),
+                // The hold is no longer kept; its extension was done all the same.
+                Err(Stop::Refused(_)) => Vec::new(),
+                Err(stop) => return Err(stop),
+            };
+            (seq, Outcome::Extended { hold, amounts, expires }, keys)
         }
-        StoredAnswer::Grant { seq, grant } => (seq, Outcome::Granted { grant }, Vec::new()),
+        StoredAnswer::Grant { seq, grant } => {
+            draft.require_grants([grant]);
+            draft.stop_if_needed()?;
+            let meter = draft.grant(grant).map(|grant| grant.meter.clone());
+            let keys = meter.map_or(Ok(Vec::new()), |meter| on_meter(draft, &meter))?;
+            (seq, Outcome::Granted { grant }, keys)
+        }
         StoredAnswer::Adjust { seq, counter, applied } => {
             (seq, Outcome::Adjusted { applied }, vec![counter])
         }
@@ -455,6 +472,18 @@ fn ended_outcome(hold: &Hold) -> Outcome {
 #[cfg(test)]
 mod admit_tests;
 #[cfg(test)]
+mod control_tests;
+#[cfg(test)]
+mod decide_tests;
+#[cfg(test)]
+mod ending_tests;
+#[cfg(test)]
 mod fixture_tests;
 #[cfg(test)]
+mod grants_tests;
+#[cfg(test)]
+mod keys_tests;
+#[cfg(test)]
 mod script_tests;
+#[cfg(test)]
+mod time_tests;

@@ -12,7 +12,7 @@
 //! in the meantime changes no ending, except for a limit's amount.
 
 use crate::amount::Amount;
-use crate::bounds::TTL_MS_MAX;
+use crate::bounds::{HOLD_RETENTION_MS, TTL_MS_MAX};
 use crate::catalog::{LimitAmount, OnExpiry};
 use crate::name::{Dimensions, GrantId, HoldId, IdempotencyKey, MeterName};
 use crate::rows::{CounterDelta, CounterKey, GrantDelta, Metadata, RequestDigest};
@@ -178,6 +178,11 @@ impl Hold {
             HoldState::Settled(resolution) | HoldState::Released(resolution) => Some(resolution.at),
             HoldState::Expired(expiry) => Some(expiry.at),
         }
+    }
+
+    /// Whether it ended so long ago that it answers no more, pruned or not (R20).
+    pub fn is_over(&self, now: TimestampMs) -> bool {
+        self.ended().is_some_and(|ended| ended.plus(HOLD_RETENTION_MS) <= now)
     }
 
     /// The counters that its legs and its expiry name, each as often as named.

@@ -162,9 +162,11 @@ impl TenantCalendar {
         }
     }
 
-    /// The first boundary after the boundary `from`.
+    /// The first boundary after the boundary `from`; where the calendar ends, its last day,
+    /// which no instant reaches.
     fn boundary_after(&self, kind: CalendarKind, from: Date) -> Date {
-        self.step(kind, from, 1)
+        let next = self.step(kind, from, 1);
+        if next > from { next } else { Date::MAX }
     }
 
     fn step(&self, kind: CalendarKind, from: Date, by: i8) -> Date {
@@ -297,12 +299,14 @@ impl CalendarWindow {
         Self::opened(label, next_day, calendar)
     }
 
-    /// The window that contains a repaired `now` (R8): the only change that lets a label go
-    /// back.
+    /// The window that counts at a repaired `now`: this one unless it is labelled after now,
+    /// else the one that contains it (R8); the only change that lets a label go back.
     #[must_use]
     pub fn repaired(self, kind: CalendarKind, now: TimestampMs, calendar: &TenantCalendar) -> Self {
-        let contains = calendar.window_containing(kind, now);
-        if contains.date() < self.date() { contains } else { self }
+        if self.date() <= calendar.zone.day_of(now) {
+            return self;
+        }
+        calendar.window_containing(kind, now)
     }
 }
 

@@ -36,6 +36,11 @@ impl RollingSpan {
             return None;
         }
         let minutes = digits.parse::<u32>().ok()?.checked_mul(unit)?;
+        Self::from_minutes(minutes)
+    }
+
+    /// A span of so many minutes; `None` outside 1 minute to 366 days.
+    pub fn from_minutes(minutes: u32) -> Option<Self> {
         (1..=MINUTES_MAX).contains(&minutes).then_some(Self(minutes))
     }
 

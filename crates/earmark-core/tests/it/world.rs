@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use earmark_core::{
     Account, Catalog, CombinationKey, Command, Counter, CounterKey, Entry, Event, Execution, Grant,
-    GrantId, Hold, HoldId, IdempotencyKey, KeyRow, KeyTarget, Loaded, Need, StoredAnswer, Tenant,
+    GrantId, Hold, HoldId, IdempotencyKey, KeyRow, KeyTarget, Loaded, Need, Operation, StoredAnswer, Tenant,
     TenantChange, TenantId, TimestampMs, denied_effects, effect, execute, invariant,
 };
 
@@ -32,20 +32,51 @@ pub(crate) struct Rows {
     pub(crate) events: Vec<Event>,
 }
 
+/// When due holds are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Before every decision, page by page, so that all of them are processed.
+    First,
+    /// Only when a decision asks: until then they wait (R14).
+    WhenAsked,
+}
+
 /// One tenant in a store, and the account that an engine has of it.
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) catalog: Catalog,
+    pub(crate) due: Due,
     committed: Rows,
     account: Account,
 }
 
 impl World {
-    pub(crate) fn new(catalog: Catalog) -> Self {
-        Self { catalog, committed: Rows::default(), account: Account::new(tenant_id()) }
+    pub(crate) fn new(catalog: Catalog, due: Due) -> Self {
+        Self { catalog, due, committed: Rows::default(), account: Account::new(tenant_id()) }
     }
 
-    /// Executes a command at the store's clock, loading what it asks for.
+    /// Executes a command at the store's clock.
     pub(crate) fn step(&mut self, command: &Command, clock: TimestampMs) -> Execution {
+        if self.due == Due::First {
+            self.sweep(clock);
+        }
+        self.execute(command, clock)
+    }
+
+    /// Processes all that is due, a page at a time.
+    fn sweep(&mut self, clock: TimestampMs) {
+        let sweep = Command::new(Operation::Sweep);
+        while matches!(self.execute(&sweep, clock), Execution::Done(_)) {
+            let now = self.now(clock);
+            if self.account.knows_due(now) {
+                return;
+            }
+            self.offer_due(now);
+        }
+    }
+
+    /// Executes, loading what is asked for.
+    fn execute(&mut self, command: &Command, clock: TimestampMs) -> Execution {
         for _ in 0..ROUNDS_MAX {
             match execute(&mut self.account, &self.catalog, command, clock) {
                 Execution::Need(need) => self.load(need, clock),
@@ -158,7 +189,7 @@ impl World {
 
     fn offer_hold(&mut self, id: HoldId) {
         let hold = self.committed.holds.get(&id).cloned();
-        for hold in &hold {
+        if let Some(hold) = &hold {
             hold.counter_keys().for_each(|key| self.offer_counter(key));
             hold.grant_ids().for_each(|grant| self.offer_grant(grant));
         }

@@ -57,9 +57,14 @@ impl Client {
         }
     }
 
+    /// Whether the client left before any reply.
+    pub(super) fn left_waiting(&self) -> bool {
+        matches!(self, Client::Awaiting(head) if head.is_closed())
+    }
+
     /// Answers with a reply whose whole body is here.
     pub(super) fn answer(&mut self, reply: Response<Bytes>) {
-        self.send_head(Ok(reply.map(|body| ClientBody(State::Whole(body)))));
+        self.send_head(Ok(reply.map(ClientBody::from)));
     }
 
     /// Answers that there is no reply.
@@ -126,9 +131,15 @@ impl Client {
     }
 }
 
-/// The body of a relayed reply.
+/// The body of a reply: whole, or relayed piece by piece.
 #[derive(Debug)]
 pub struct ClientBody(State);
+
+impl From<Bytes> for ClientBody {
+    fn from(body: Bytes) -> ClientBody {
+        ClientBody(State::Whole(body))
+    }
+}
 
 #[derive(Debug)]
 enum State {

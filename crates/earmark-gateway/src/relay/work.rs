@@ -83,6 +83,9 @@ impl<O: Observer> Work<O> {
     where
         C: Future<Output = Result<UpstreamReply, UpstreamFailure>>,
     {
+        if self.client.left_waiting() {
+            return (Ending::Unsent, Finale::Nothing);
+        }
         let mut call = pin!(call);
         let answered = tokio::select! {
             biased;

@@ -27,7 +27,9 @@ impl Setback {
     /// Whether nothing has happened and trying again makes sense.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Busy | Self::Commit(CommitError::RolledBack(_)) => true,
+            Self::Busy | Self::Commit(CommitError::RolledBack(_) | CommitError::Conflict(_)) => {
+                true
+            }
             Self::Store(error) => error.is_retryable(),
             Self::Commit(CommitError::Unknown(_) | CommitError::Fatal(_)) => false,
         }

@@ -53,9 +53,9 @@ pub fn config() -> ConfigDocument {
                 {"meter": "messages", "amount": 50, "window": "month", "alerts": [0.8, 1.0]}
             ]},
             "pro": {"limits": [
-                {"meter": "messages", "amount": 500, "window": "month", "alerts": [0.01, 0.02]},
+                {"meter": "messages", "amount": 90, "window": "month", "alerts": [0.01, 0.02]},
                 {"meter": "messages", "amount": 30, "window": "in_flight"},
-                {"meter": "messages", "amount": 90, "window": "minute", "per": ["user"],
+                {"meter": "messages", "amount": 40, "window": "minute", "per": ["user"],
                  "combinations_max": 3},
                 {"meter": "tokens", "amount": 2000, "window": "rolling:1h", "per": ["user"],
                  "combinations_max": 3, "alerts": [0.5]},
@@ -74,9 +74,10 @@ pub fn config() -> ConfigDocument {
 
 /// The change that puts a whole document, all plans of it active.
 pub fn change_to(document: &ConfigDocument) -> ConfigChange {
-    let plans = document.plans.iter().map(|(plan, document)| {
-        (document.read(name(plan), 1).unwrap(), document.clone(), false)
-    });
+    let plans = document
+        .plans
+        .iter()
+        .map(|(plan, document)| (document.read(name(plan), 1).unwrap(), document.clone(), false));
     ConfigChange {
         meters: Some(document.meters.clone()),
         default_plan: Some(document.default_plan.as_deref().map(name)),

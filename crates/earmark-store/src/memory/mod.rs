@@ -40,6 +40,8 @@ struct Shared {
     synced: usize,
     /// Tenants that an open transaction works on.
     locked: BTreeSet<TenantId>,
+    /// How many crashes there were: a transaction ends with the next one.
+    crashes: u64,
     faults: Faults,
     due_page: usize,
     commits: u64,
@@ -54,6 +56,7 @@ impl MemoryStore {
             log: Vec::new(),
             synced: 0,
             locked: BTreeSet::new(),
+            crashes: 0,
             faults: Faults::default(),
             due_page: DUE_HOLDS_PER_ROUND,
             commits: 0,
@@ -82,6 +85,7 @@ impl MemoryStore {
         }
         shared.current = state;
         shared.locked.clear();
+        shared.crashes += 1;
     }
 
     /// How many commits wrote something.
@@ -125,13 +129,18 @@ pub struct MemoryTxn {
     clock: TimestampMs,
     accounts: Vec<Option<Account>>,
     locked: Vec<TenantId>,
+    /// Crashes before it began.
+    crashes: u64,
 }
 
 impl Drop for MemoryTxn {
     fn drop(&mut self) {
         let mut shared = self.store.lock();
-        for tenant in &self.locked {
-            shared.locked.remove(tenant);
+        // After a crash the tenants may be another's.
+        if shared.crashes == self.crashes {
+            for tenant in &self.locked {
+                shared.locked.remove(tenant);
+            }
         }
     }
 }
@@ -164,8 +173,9 @@ impl Store for MemoryStore {
             locked.push(tenant);
         }
         shared.locked.extend(locked.iter().cloned());
+        let crashes = shared.crashes;
         drop(shared);
-        Ok(MemoryTxn { store: self.clone(), clock, accounts, locked })
+        Ok(MemoryTxn { store: self.clone(), clock, accounts, locked, crashes })
     }
 
     async fn was_committed(&self, batch: u128, _tenant: &TenantId) -> Result<bool, StoreError> {
@@ -198,15 +208,21 @@ impl Txn for MemoryTxn {
 
     async fn commit(self, batch: u128, accounts: Vec<Account>) -> Result<(), CommitError> {
         let mut writes: Vec<Write> = accounts.iter().flat_map(writes_of).collect();
+        let mut shared = self.store.lock();
+        if shared.crashes != self.crashes {
+            return Err(CommitError::RolledBack("the store crashed".into()));
+        }
         if writes.is_empty() {
             return Ok(());
         }
         writes.push(Write::Batch(batch));
-        let mut shared = self.store.lock();
         let fault = shared.faults.commit.take();
+        shared.commits += u64::from(!matches!(
+            fault,
+            Some(CommitFault::RolledBack | CommitFault::Fatal | CommitFault::UnknownLost)
+        ));
         match fault {
             None => {
-                shared.commits += 1;
                 shared.write(writes);
                 shared.sync();
                 Ok(())
@@ -238,11 +254,15 @@ impl Records for MemoryStore {
         change: ConfigChange,
     ) -> BoxFuture<'_, Result<Option<Config>, StoreError>> {
         Box::pin(async move {
-            if self.lock().current.config_version != expected {
+            let mut shared = self.lock();
+            if shared.current.config_version != expected {
                 return Ok(None);
             }
-            self.write(vec![Write::Config(Box::new(change))]);
-            self.lock().current.config().map(Some)
+            // What could not be read back is refused before it is written.
+            let config = shared.current.config_with(change.clone())?;
+            shared.write(vec![Write::Config(Box::new(change))]);
+            shared.sync();
+            Ok(Some(config))
         })
     }
 
@@ -257,7 +277,7 @@ impl Records for MemoryStore {
                 .filter(|(id, _)| id.as_str().starts_with(&query.prefix))
                 .filter(|(id, _)| query.after.as_ref().is_none_or(|after| *id > after))
                 .filter(|(_, rows)| on_plan(&rows.tenant.plan))
-                .take(query.count + 1)
+                .take(query.count.saturating_add(1))
                 .map(|(id, rows)| (id.clone(), rows.tenant.clone()))
                 .collect();
             let more = tenants.len() > query.count;

@@ -172,7 +172,8 @@ impl State {
         }
         for (plan, document, retired) in change.plans {
             for limit in &plan.limits {
-                self.identities.insert(limit.name.clone(), limit.identity());
+                // What a name meant first it means for good (R2).
+                self.identities.entry(limit.name.clone()).or_insert_with(|| limit.identity());
             }
             let known: Option<&PlanDocument> = self.document.plans.get(plan.name.as_str());
             let version = self.plans.get(&plan.name).map_or(0, |(version, _)| *version);
@@ -191,6 +192,19 @@ impl State {
             .catalog(self.config_version, plan_of, former.collect())
             .map_err(crate::rows::damaged)?;
         Ok(Config { catalog, document: self.document.clone() })
+    }
+
+    /// The configuration as it would be after a change.
+    pub(super) fn config_with(&self, change: ConfigChange) -> Result<Config, StoreError> {
+        let mut after = Self {
+            config_version: self.config_version,
+            document: self.document.clone(),
+            plans: self.plans.clone(),
+            identities: self.identities.clone(),
+            ..Self::default()
+        };
+        after.apply_config(change);
+        after.config()
     }
 
     /// Hands out rows, and only those that are needed.
@@ -259,7 +273,7 @@ impl State {
             .rev()
             .filter(|hold| query.before.is_none_or(|before| hold.id < before))
             .filter(|hold| query.state.is_none_or(|state| HoldStateFilter::of(hold) == state))
-            .take(query.count + 1)
+            .take(query.count.saturating_add(1))
             .cloned()
             .collect();
         let more = holds.len() > query.count;
@@ -283,7 +297,7 @@ impl State {
             .rev()
             .filter(|entry| query.before.is_none_or(|before| entry.id < before))
             .filter(of_user)
-            .take(query.count + 1)
+            .take(query.count.saturating_add(1))
             .cloned()
             .collect();
         let more = entries.len() > query.count;

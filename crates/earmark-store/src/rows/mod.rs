@@ -11,6 +11,9 @@ pub mod hold;
 pub mod key;
 pub mod tenant;
 
+#[cfg(test)]
+mod round_trip_tests;
+
 use earmark_core::{
     Amount, CounterDelta, CounterKey, DimensionKey, DimensionName, DimensionValue, Dimensions,
     GrantDelta, LimitName, MeterName, WindowLabel,

@@ -1,0 +1,63 @@
+//! Upper bounds of what a client can send or keep open, each with its reason.
+
+use std::time::Duration;
+
+/// Bytes of a body under `/v1`: a hold with every field at its bound is below 16 KiB.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a configuration: some thousand limits with long names.
+pub const CONFIG_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Nesting of a JSON body: a configuration has six levels, metadata may have some more.
+pub const JSON_DEPTH_MAX: usize = 32;
+
+/// Bytes of the headers of a request, and of what is read ahead on a connection.
+pub const HEADER_BYTES_MAX: u32 = 64 * 1024;
+
+/// Headers of a request: browsers and proxies send about 30.
+pub const HEADERS_MAX: usize = 100;
+
+/// Requests that one HTTP/2 connection may have open: a pool of one connection carries a
+/// busy application.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
+
+/// How long the headers of a request may take, the wait of an idle connection included: a
+/// little above the 60 s after which common proxies and clients drop idle connections.
+pub const HEADER_READ_MAX: Duration = Duration::from_secs(75);
+
+/// How long a new connection may take to its first request.
+pub const FIRST_REQUEST_MAX: Duration = Duration::from_secs(20);
+
+/// How long a body under `/v1` may take: 64 KiB over the slowest line one still serves.
+pub const BODY_READ_MAX: Duration = Duration::from_secs(10);
+
+/// How often an idle HTTP/2 connection is asked whether anybody is there.
+pub const HTTP2_PING_EVERY: Duration = Duration::from_secs(60);
+
+/// How long streams may go on after a shutdown began, unless the options say otherwise.
+pub const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
+
+/// The longest `Earmark-Timeout-Ms`: nobody waits longer for a decision.
+pub const TIMEOUT_MS_MAX: u64 = 60_000;
+
+/// Entries of a page unless the request says.
+pub const PAGE_DEFAULT: usize = 50;
+
+/// Entries of a page at most.
+pub const PAGE_MAX: usize = 200;
+
+/// Characters of a cursor: the longest tenant id, encoded.
+pub const CURSOR_CHARS_MAX: usize = 256;
+
+/// Characters of a message that quotes what somebody sent.
+pub const DETAIL_CHARS_MAX: usize = 400;
+
+/// How often the keys are read anew: a key that another node revoked is refused within a
+/// second.
+pub const KEYS_EVERY: Duration = Duration::from_millis(700);
+
+/// Characters of an admin key that somebody configures.
+pub const ADMIN_KEY_CHARS_MIN: usize = 32;
+
+/// Bytes of the name of a key.
+pub const KEY_NAME_BYTES_MAX: usize = 128;

@@ -1,0 +1,182 @@
+//! The listener: bind, serve, drain, close.
+//!
+//! Always holds: a connection that sends nothing, half a header or half a body ends by a
+//! timeout; after the shutdown signal no connection is accepted, requests that have begun
+//! are answered, and the quota is closed last, when nothing can ask it any more.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
+use earmark_engine::Quota;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::bounds::{
+    FIRST_REQUEST_MAX, HEADER_BYTES_MAX, HEADER_READ_MAX, HEADERS_MAX, HTTP2_PING_EVERY,
+    STREAMS_PER_CONNECTION_MAX,
+};
+use crate::keys::refresh;
+use crate::metrics::Metrics;
+use crate::options::ServerOptions;
+use crate::routes;
+use crate::state::App;
+
+/// The HTTP server; see the crate's first page for how it is used.
+pub struct Server;
+
+/// A server that listens and is ready to run.
+pub struct Bound {
+    app: Arc<App>,
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    metrics: Option<(TcpListener, SocketAddr)>,
+    drain: Duration,
+}
+
+/// Why a server did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// An address could not be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The keys could not be read.
+    #[error("the store does not answer: {0}")]
+    Store(String),
+    /// The listener failed while serving.
+    #[error("the listener failed: {0}")]
+    Serve(#[from] io::Error),
+    /// The store's disk failed (R37): the program ends and recovers at its next start.
+    #[error("the store's disk failed; start again to recover from it")]
+    StoreFailed,
+}
+
+impl Server {
+    /// Reads the keys and listens; nothing is answered before [`Bound::run`]. `metrics` must
+    /// be what `quota` was opened with as its observer.
+    pub async fn bind(
+        quota: Quota,
+        metrics: Arc<Metrics>,
+        options: ServerOptions,
+    ) -> Result<Bound, ServeError> {
+        let (listener, local_addr) = listen(options.listen).await?;
+        let metrics_listener = match options.metrics_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let drain = options.drain;
+        let app = App::open(quota, metrics, options).await?;
+        Ok(Bound { app, listener, local_addr, metrics: metrics_listener, drain })
+    }
+}
+
+/// All routes over a quota, without a listener: for programs that serve them themselves.
+/// Revocations by other nodes are not noticed; [`Bound::run`] does that.
+pub async fn router(
+    quota: Quota,
+    metrics: Arc<Metrics>,
+    options: ServerOptions,
+) -> Result<Router, ServeError> {
+    Ok(routes::router(App::open(quota, metrics, options).await?))
+}
+
+impl Bound {
+    /// Where it listens: with port 0, the port that it got.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Where metrics are served without a key, if anywhere.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|(_, address)| *address)
+    }
+
+    /// Serves until `shutdown` is done, drains, and closes the quota. Streams that are still
+    /// open when the drain time is over are cut.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let Self { app, listener, metrics, drain, .. } = self;
+        let handle = Handle::new();
+        let mut served =
+            tokio::spawn(serve(listener, routes::router(Arc::clone(&app)), handle.clone()));
+        let metrics_handle = Handle::new();
+        if let Some((listener, _)) = metrics {
+            let router = routes::metrics_router(Arc::clone(&app));
+            tokio::spawn(serve(listener, router, metrics_handle.clone()));
+        }
+        let (stop, stopped) = watch::channel(());
+        let refreshing = tokio::spawn(refresh(Arc::clone(&app), stopped));
+        let ended = tokio::select! {
+            () = shutdown => None,
+            () = app.quota.failed() => Some(Err(ServeError::StoreFailed)),
+            served = &mut served => Some(flatten(served)),
+        };
+        app.draining.store(true, Ordering::Release);
+        let result = match ended {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => {
+                handle.graceful_shutdown(Some(Duration::from_secs(1)));
+                Err(error)
+            }
+            None => {
+                tracing::info!("shutting down: finishing what has begun");
+                handle.graceful_shutdown(Some(drain));
+                flatten(served.await)
+            }
+        };
+        metrics_handle.shutdown();
+        drop(stop);
+        let _ = refreshing.await;
+        app.quota.close().await;
+        result
+    }
+}
+
+fn flatten(served: Result<io::Result<()>, tokio::task::JoinError>) -> Result<(), ServeError> {
+    match served {
+        Ok(result) => result.map_err(ServeError::Serve),
+        Err(error) => Err(ServeError::Serve(io::Error::other(error))),
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |error| ServeError::Listen { address, error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let local = listener.local_addr().map_err(failed)?;
+    Ok((listener, local))
+}
+
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    handle: Handle<SocketAddr>,
+) -> io::Result<()> {
+    let mut server = axum_server::Server::from_listener(listener)
+        .acceptor(NoDelayAcceptor::new())
+        .first_request_timeout(FIRST_REQUEST_MAX)
+        .accept_error_handler(|_, error| tracing::warn!(%error, "a connection was not accepted"))
+        .handle(handle);
+    let buffer = usize::try_from(HEADER_BYTES_MAX).unwrap_or(usize::MAX);
+    let builder = server.http_builder();
+    builder
+        .http1()
+        .header_read_timeout(HEADER_READ_MAX)
+        .max_buf_size(buffer)
+        .max_headers(HEADERS_MAX);
+    builder
+        .http2()
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX)
+        .keep_alive_interval(HTTP2_PING_EVERY);
+    server.serve(router.into_make_service()).await
+}

@@ -1,0 +1,70 @@
+//! What all routes share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use earmark_core::{Answer, Command, TenantId};
+use earmark_engine::{CallError, Quota};
+
+use crate::error::Problem;
+use crate::gateway::GatewayRoutes;
+use crate::keys::KeyIndex;
+use crate::metrics::Metrics;
+use crate::options::{AdminKey, ServerOptions, UpstreamInfo};
+use crate::serve::ServeError;
+
+/// The state of a server.
+pub(crate) struct App {
+    pub(crate) quota: Quota,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) keys: ArcSwap<KeyIndex>,
+    pub(crate) admin_keys: Vec<AdminKey>,
+    pub(crate) upstreams: Vec<UpstreamInfo>,
+    pub(crate) gateway: Option<Arc<dyn GatewayRoutes>>,
+    /// Whether a shutdown has begun: load balancers are told to look elsewhere.
+    pub(crate) draining: AtomicBool,
+}
+
+/// The state as routes take it.
+pub(crate) type Shared = axum::extract::State<Arc<App>>;
+
+impl App {
+    pub(crate) async fn open(
+        quota: Quota,
+        metrics: Arc<Metrics>,
+        options: ServerOptions,
+    ) -> Result<Arc<Self>, ServeError> {
+        let records = quota.records().api_keys(None).await;
+        let records = records.map_err(|error| ServeError::Store(error.to_string()))?;
+        let keys = ArcSwap::from_pointee(KeyIndex::new(records, &options.admin_keys));
+        Ok(Arc::new(Self {
+            quota,
+            metrics,
+            keys,
+            admin_keys: options.admin_keys,
+            upstreams: options.upstreams,
+            gateway: options.gateway,
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    /// Reads the keys anew.
+    pub(crate) async fn refresh_keys(&self) -> Result<(), Problem> {
+        let records = self.quota.records().api_keys(None).await.map_err(Problem::store)?;
+        self.keys.store(Arc::new(KeyIndex::new(records, &self.admin_keys)));
+        Ok(())
+    }
+
+    /// Executes a command; a refusal is told as a problem of that tenant.
+    pub(crate) async fn execute(
+        &self,
+        tenant: &TenantId,
+        command: Command,
+        within: Option<Duration>,
+    ) -> Result<Answer, Problem> {
+        let answer = self.quota.execute(tenant.clone(), command, within).await;
+        answer.map_err(|error: CallError| Problem::call(tenant, error))
+    }
+}

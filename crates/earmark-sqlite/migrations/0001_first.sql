@@ -1,0 +1,161 @@
+-- Amounts are whole numbers, times are milliseconds since 1970 in UTC, nested parts are JSON.
+
+CREATE TABLE tenant (
+  tenant_id   TEXT NOT NULL PRIMARY KEY,
+  plan        TEXT NOT NULL,
+  status      TEXT NOT NULL,             -- active, suspended
+  time_zone   TEXT NOT NULL,
+  anchor      TEXT,                      -- civil day
+  windows     TEXT NOT NULL,             -- day, week, month, year in progress
+  seq         INTEGER NOT NULL,          -- number of the last committed change
+  last_ms     INTEGER NOT NULL,          -- its time
+  created_ms  INTEGER NOT NULL,
+  overrides   TEXT,                      -- [[limit, amount, until_ms], ...]
+  open_holds  INTEGER NOT NULL,
+  metadata    TEXT
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE counter (
+  tenant_id       TEXT NOT NULL,
+  limit_name      TEXT NOT NULL,
+  dimensions      TEXT NOT NULL,         -- user=u_17, or empty
+  window          TEXT NOT NULL,         -- 2026-11-01, 2026-11-24T10Z, lifetime, rolling, in_flight
+  meter           TEXT NOT NULL,
+  used            INTEGER NOT NULL,      -- rolling: as of the last change; the sum of slices inside counts
+  held            INTEGER NOT NULL,
+  denied          INTEGER NOT NULL,
+  rolling_minutes INTEGER,
+  slices          TEXT,                  -- [[slice, used], ...]
+  fired           TEXT,                  -- alerts raised
+  idle_ms         INTEGER,               -- rolling with nothing held: from when nothing is used
+  PRIMARY KEY (tenant_id, limit_name, dimensions, window)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX counter_idle ON counter (tenant_id, idle_ms)
+  WHERE idle_ms IS NOT NULL AND dimensions <> '';
+
+CREATE TABLE hold (
+  tenant_id       TEXT NOT NULL,
+  hold_id         TEXT NOT NULL,
+  state           TEXT NOT NULL,         -- open, settled, released, expired
+  created_ms      INTEGER NOT NULL,
+  expires_ms      INTEGER NOT NULL,
+  dispatched      INTEGER NOT NULL,
+  dimensions      TEXT,
+  legs            TEXT NOT NULL,         -- parts with their meters, counters and grants
+  outcome         TEXT,                  -- how it ended
+  ended_ms        INTEGER,
+  seq             INTEGER NOT NULL,
+  idempotency_key TEXT,
+  digest          BLOB,
+  metadata        TEXT,
+  PRIMARY KEY (tenant_id, hold_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX hold_open ON hold (tenant_id, expires_ms, hold_id) WHERE state = 'open';
+
+CREATE TABLE "grant" (
+  tenant_id   TEXT NOT NULL,
+  grant_id    TEXT NOT NULL,
+  meter       TEXT NOT NULL,
+  amount      INTEGER NOT NULL,
+  used        INTEGER NOT NULL,
+  held        INTEGER NOT NULL,
+  lapsed      INTEGER NOT NULL,
+  priority    INTEGER NOT NULL,
+  expires_ms  INTEGER,
+  expired     INTEGER NOT NULL,          -- whether its expiry is in the ledger
+  created_ms  INTEGER NOT NULL,
+  reason      TEXT,
+  PRIMARY KEY (tenant_id, grant_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX grant_due ON "grant" (expires_ms) WHERE expired = 0 AND expires_ms IS NOT NULL;
+
+CREATE TABLE entry (
+  tenant_id   TEXT NOT NULL,
+  seq         INTEGER NOT NULL,
+  line        INTEGER NOT NULL,
+  at_ms       INTEGER NOT NULL,
+  kind        TEXT NOT NULL,
+  meter       TEXT,
+  amount      INTEGER NOT NULL,
+  counters    TEXT,                      -- [[limit, dimensions, window, slice, delta], ...]
+  grants      TEXT,                      -- [[grant, delta], ...]
+  dimensions  TEXT,
+  hold_id     TEXT,
+  grant_id    TEXT,
+  late        INTEGER NOT NULL,
+  overrun     INTEGER NOT NULL,
+  detail      TEXT,
+  reason      TEXT,
+  author      TEXT,
+  metadata    TEXT,
+  PRIMARY KEY (tenant_id, seq, line)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE idempotency_key (
+  tenant_id   TEXT NOT NULL,
+  key         TEXT NOT NULL,
+  digest      BLOB NOT NULL,
+  hold_id     TEXT,                      -- answers with this hold,
+  answer      TEXT,                      -- or with the first answer
+  created_ms  INTEGER NOT NULL,
+  PRIMARY KEY (tenant_id, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE combination (
+  tenant_id   TEXT NOT NULL,
+  limit_name  TEXT NOT NULL,
+  window      TEXT NOT NULL,
+  in_use      INTEGER NOT NULL,
+  PRIMARY KEY (tenant_id, limit_name, window)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE outbox (
+  tenant_id   TEXT NOT NULL,
+  event_id    TEXT NOT NULL,
+  at_ms       INTEGER NOT NULL,
+  kind        TEXT NOT NULL,
+  limit_name  TEXT NOT NULL,
+  dimensions  TEXT NOT NULL,
+  window      TEXT NOT NULL,
+  amount      INTEGER NOT NULL,
+  used        INTEGER NOT NULL,
+  threshold   TEXT,
+  PRIMARY KEY (tenant_id, event_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE plan (
+  name        TEXT NOT NULL,
+  version     INTEGER NOT NULL,
+  document    TEXT NOT NULL,
+  created_ms  INTEGER NOT NULL,
+  PRIMARY KEY (name, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE retired_plan (
+  name        TEXT NOT NULL PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE config (
+  id           INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+  version      INTEGER NOT NULL,
+  meters       TEXT NOT NULL,
+  default_plan TEXT
+) STRICT;
+
+INSERT INTO config (id, version, meters) VALUES (1, 0, '{}');
+
+CREATE TABLE api_key (
+  key_id      TEXT NOT NULL PRIMARY KEY,
+  kind        TEXT NOT NULL,
+  tenant_id   TEXT,
+  user        TEXT,
+  name        TEXT,
+  digest      BLOB NOT NULL UNIQUE,
+  created_ms  INTEGER NOT NULL,
+  revoked_ms  INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX api_key_tenant ON api_key (tenant_id);

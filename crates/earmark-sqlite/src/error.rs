@@ -1,0 +1,89 @@
+//! What can go wrong with a data directory, and how SQLite's errors map to the seam's.
+
+use std::path::PathBuf;
+
+use earmark_store::{CommitError, StoreError};
+use rusqlite::ErrorCode;
+
+/// Why a data directory cannot be opened; says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process writes there.
+    #[error(
+        "{} is in use by another process; stop it, or name another --data directory",
+        .0.display()
+    )]
+    InUse(PathBuf),
+    /// The directory or a file in it cannot be read or written.
+    #[error("cannot open {}: {source}", .path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The schema is from a later version.
+    #[error(
+        "{} has schema {found}, this version knows up to {known}; run a newer earmark",
+        .path.display()
+    )]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The newest that is known.
+        known: i64,
+    },
+    /// A migration that was applied is not the one that this version has.
+    #[error("{}: migration {version} was applied with other content; the file is not from a release of earmark", .path.display())]
+    OtherMigration {
+        /// Which file.
+        path: PathBuf,
+        /// Which migration.
+        version: i64,
+    },
+    /// The file belongs to another program.
+    #[error("{} is no earmark store", .0.display())]
+    NotOurs(PathBuf),
+    /// There is nothing to read.
+    #[error("{} does not exist; `earmark serve` creates it", .0.display())]
+    Missing(PathBuf),
+    /// SQLite refuses.
+    #[error("cannot open {}: {source}; if the file is damaged, restore the last backup", .path.display())]
+    Sqlite {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+}
+
+/// The seam's error for a failed read or begin.
+pub(crate) fn store_error(error: &rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(
+            ErrorCode::SystemIoFailure
+            | ErrorCode::DatabaseCorrupt
+            | ErrorCode::NotADatabase
+            | ErrorCode::CannotOpen,
+        ) => StoreError::Fatal(error.to_string()),
+        _ => StoreError::Unavailable(error.to_string()),
+    }
+}
+
+/// The seam's error for a failed commit. `rolled_back` says whether SQLite is out of the
+/// transaction: then nothing was changed.
+pub(crate) fn commit_error(error: &rusqlite::Error, rolled_back: bool) -> CommitError {
+    let is_io = matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    );
+    // After a failed sync nobody knows what the disk has: recovery at the next start does
+    // (R37). A full disk rolls back cleanly.
+    if is_io || !rolled_back {
+        CommitError::Fatal(error.to_string())
+    } else {
+        CommitError::RolledBack(error.to_string())
+    }
+}

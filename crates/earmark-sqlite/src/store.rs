@@ -1,0 +1,300 @@
+//! The store itself: one writer under a lock, readers beside it.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use earmark_core::{Account, Need, TenantId, TimestampMs};
+use earmark_store::clock::{Clock, SystemClock};
+use earmark_store::records::{
+    ApiKeyRecord, Books, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage, TenantQuery,
+};
+use earmark_store::{
+    BatchNeed, BoxFuture, CommitError, Config, ConfigChange, Records, Store, StoreError, Txn,
+};
+use rusqlite::{Connection, params};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::cache::AccountCache;
+use crate::error::{OpenError, commit_error, store_error};
+use crate::{config, load, migrate, open, read, save};
+
+/// Rows kept in memory: about 100 bytes each with their overhead, so tens of megabytes.
+const CACHE_ROWS_MAX: usize = 400_000;
+
+/// Reader connections that are kept open.
+const IDLE_READERS_MAX: usize = 4;
+
+/// How a store is opened.
+pub struct OpenOptions {
+    /// Where its files are.
+    pub directory: PathBuf,
+    /// Its clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl OpenOptions {
+    /// That directory, with the system's clock.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into(), clock: Arc::new(SystemClock) }
+    }
+}
+
+/// Earmark's embedded store.
+pub struct SqliteStore {
+    writer: Option<Arc<tokio::sync::Mutex<Writer>>>,
+    readers: Arc<Readers>,
+    clock: Arc<dyn Clock>,
+}
+
+struct Writer {
+    connection: Connection,
+    cache: AccountCache,
+    /// Held as long as the writer lives.
+    _lock: File,
+}
+
+impl SqliteStore {
+    /// Opens a data directory for writing: creates it when it is new, and migrates it.
+    pub fn open(options: OpenOptions) -> Result<Self, OpenError> {
+        let OpenOptions { directory, clock } = options;
+        let lock = open::lock(&directory)?;
+        let path = open::database_path(&directory);
+        let mut connection = open::writer(&path)?;
+        migrate::migrate(&mut connection, &path, clock.now().0)?;
+        let writer = Writer { connection, cache: AccountCache::new(CACHE_ROWS_MAX), _lock: lock };
+        Ok(Self {
+            writer: Some(Arc::new(tokio::sync::Mutex::new(writer))),
+            readers: Arc::new(Readers { path, idle: Mutex::default() }),
+            clock,
+        })
+    }
+
+    /// Opens a data directory for reading only, beside the process that writes.
+    pub fn open_read_only(options: OpenOptions) -> Result<Self, OpenError> {
+        let path = open::database_path(&options.directory);
+        let readers = Readers { path, idle: Mutex::default() };
+        let first = readers.open()?;
+        readers.put(first);
+        Ok(Self { writer: None, readers: Arc::new(readers), clock: options.clock })
+    }
+
+    async fn writer(&self) -> Result<OwnedMutexGuard<Writer>, StoreError> {
+        match &self.writer {
+            Some(writer) => Ok(Arc::clone(writer).lock_owned().await),
+            None => Err(StoreError::Unavailable("opened for reading only".into())),
+        }
+    }
+
+    /// Asks a question on a reader connection, off the async threads.
+    async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let readers = Arc::clone(&self.readers);
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut connection =
+                readers.take().map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            let answer = question(&mut connection);
+            readers.put(connection);
+            answer
+        });
+        asked.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
+    }
+}
+
+/// Read-only connections.
+struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    fn open(&self) -> Result<Connection, OpenError> {
+        open::reader(&self.path)
+    }
+
+    fn take(&self) -> Result<Connection, OpenError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| self.open(), Ok)
+    }
+
+    fn put(&self, connection: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_READERS_MAX {
+            idle.push(connection);
+        }
+    }
+}
+
+/// A batch under way: holds the writer until it is committed or dropped.
+pub struct SqliteTxn {
+    writer: OwnedMutexGuard<Writer>,
+    clock: TimestampMs,
+    config_version: i64,
+    accounts: Vec<Option<Account>>,
+}
+
+impl Store for SqliteStore {
+    type Txn = SqliteTxn;
+
+    async fn begin(&self, need: BatchNeed) -> Result<SqliteTxn, StoreError> {
+        let mut writer = self.writer().await?;
+        let clock = self.clock.now();
+        let config_version = config::version(&writer.connection)?;
+        let mut accounts = Vec::with_capacity(need.tenants.len());
+        for (tenant, need) in need.tenants {
+            let cached = writer.cache.take(&tenant);
+            let mut account = cached.unwrap_or_else(|| Account::new(tenant));
+            let need = Need { tenant: true, due: true, ..need };
+            // Nothing is written before `commit`, and nobody else writes: these reads need no
+            // transaction to agree with each other.
+            load::load(&writer.connection, &mut account, &need, clock)?;
+            accounts.push(Some(account));
+        }
+        Ok(SqliteTxn { writer, clock, config_version, accounts })
+    }
+
+    async fn was_committed(&self, _batch: u128, _tenant: &TenantId) -> Result<bool, StoreError> {
+        // An embedded commit is never unknown: it says yes, rolls back, or the engine stops.
+        Err(StoreError::Fatal("an embedded store has no unknown outcomes".into()))
+    }
+}
+
+impl Txn for SqliteTxn {
+    fn clock(&self) -> TimestampMs {
+        self.clock
+    }
+
+    fn config_version(&self) -> i64 {
+        self.config_version
+    }
+
+    async fn load_config(&mut self) -> Result<Config, StoreError> {
+        config::load(&self.writer.connection)
+    }
+
+    fn take_accounts(&mut self) -> Vec<Option<Account>> {
+        std::mem::take(&mut self.accounts)
+    }
+
+    async fn load_more(&mut self, account: &mut Account, need: &Need) -> Result<(), StoreError> {
+        load::load(&self.writer.connection, account, need, self.clock)
+    }
+
+    async fn commit(mut self, _batch: u128, accounts: Vec<Account>) -> Result<(), CommitError> {
+        if accounts.iter().any(|account| account.changes().is_some()) {
+            self.writer.write(&accounts)?;
+        }
+        for mut account in accounts {
+            account.committed();
+            self.writer.cache.put(account);
+        }
+        Ok(())
+    }
+}
+
+impl Writer {
+    fn write(&mut self, accounts: &[Account]) -> Result<(), CommitError> {
+        let written = self.connection.execute_batch("BEGIN IMMEDIATE").and_then(|()| {
+            for account in accounts {
+                save::save(&self.connection, account)?;
+            }
+            self.connection.execute_batch("COMMIT")
+        });
+        let Err(error) = written else { return Ok(()) };
+        if !self.connection.is_autocommit() {
+            // Its own error matters less than whether we are out of the transaction.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        Err(commit_error(&error, self.connection.is_autocommit()))
+    }
+}
+
+impl Records for SqliteStore {
+    fn config(&self) -> BoxFuture<'_, Result<Config, StoreError>> {
+        Box::pin(self.read(|connection| config::load(connection)))
+    }
+
+    fn put_config(
+        &self,
+        expected: i64,
+        change: ConfigChange,
+    ) -> BoxFuture<'_, Result<Option<Config>, StoreError>> {
+        Box::pin(async move {
+            let mut writer = self.writer().await?;
+            let now_ms = self.clock.now().0;
+            if config::put(&mut writer.connection, expected, &change, now_ms)? {
+                config::load(&writer.connection).map(Some)
+            } else {
+                Ok(None)
+            }
+        })
+    }
+
+    fn tenants(&self, query: TenantQuery) -> BoxFuture<'_, Result<TenantPage, StoreError>> {
+        Box::pin(self.read(move |connection| read::tenants(connection, &query)))
+    }
+
+    fn holds(&self, query: HoldQuery) -> BoxFuture<'_, Result<HoldPage, StoreError>> {
+        Box::pin(self.read(move |connection| read::holds(connection, &query)))
+    }
+
+    fn entries(&self, query: EntryQuery) -> BoxFuture<'_, Result<EntryPage, StoreError>> {
+        Box::pin(self.read(move |connection| read::entries(connection, &query)))
+    }
+
+    fn due_tenants(&self, count: usize) -> BoxFuture<'_, Result<Vec<TenantId>, StoreError>> {
+        let now = self.clock.now();
+        Box::pin(self.read(move |connection| read::due_tenants(connection, count, now)))
+    }
+
+    fn books(&self, tenant: TenantId) -> BoxFuture<'_, Result<Option<Books>, StoreError>> {
+        let now = self.clock.now();
+        Box::pin(self.read(move |connection| read::books(connection, &tenant, now)))
+    }
+
+    fn add_api_key(&self, record: ApiKeyRecord) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let writer = self.writer().await?;
+            let ApiKeyRecord { id, kind, tenant, user, name, digest, created, revoked } = record;
+            let added = writer.connection.execute(
+                "INSERT INTO api_key (key_id, kind, tenant_id, user, name, digest, created_ms, \
+                 revoked_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![
+                    id,
+                    kind.as_str(),
+                    tenant.as_ref().map(TenantId::as_str),
+                    user,
+                    name,
+                    digest.as_slice(),
+                    created.0,
+                    revoked.map(|at| at.0),
+                ],
+            );
+            added.map(|_| ()).map_err(|error| store_error(&error))
+        })
+    }
+
+    fn api_keys(
+        &self,
+        tenant: Option<TenantId>,
+    ) -> BoxFuture<'_, Result<Vec<ApiKeyRecord>, StoreError>> {
+        Box::pin(self.read(move |connection| read::api_keys(connection, tenant.as_ref())))
+    }
+
+    fn revoke_api_key(&self, id: String) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let writer = self.writer().await?;
+            let revoked = writer.connection.execute(
+                "UPDATE api_key SET revoked_ms = ?2 WHERE key_id = ?1 AND revoked_ms IS NULL",
+                params![id, self.clock.now().0],
+            );
+            revoked.map(|rows| rows == 1).map_err(|error| store_error(&error))
+        })
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.read(|connection| config::version(connection).map(|_| ())))
+    }
+}
