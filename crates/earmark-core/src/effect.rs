@@ -139,7 +139,12 @@ pub fn apply(account: &mut Account, now: TimestampMs, effect: Effect) {
             tenant.last = now;
         }),
         Effect::Windows(windows) => {
-            change_tenant(account, TenantChange::All, |tenant| tenant.windows = *windows);
+            // A window that has rolled is not unrolled by a clock that steps back: such a clock
+            // is behind, like after any other change (R8, R10).
+            change_tenant(account, TenantChange::All, |tenant| {
+                tenant.windows = *windows;
+                tenant.last = tenant.last.max(now);
+            });
         }
         Effect::Counter(change) => change_counter(account, now, &change, 0),
         Effect::Denied { change, count } => change_counter(account, now, &change, count),

@@ -64,9 +64,8 @@ impl Quota {
             });
         }
         let (quota, tenant) = (self.clone(), spec.tenant.clone());
-        let extender = self
-            .background()
-            .spawn(async move { quota.keep_alive(&tenant, id, spec.ttl).await });
+        let extender =
+            self.background().spawn(async move { quota.keep_alive(&tenant, id, spec.ttl).await });
         let shared = Shared {
             quota: self.clone(),
             tenant: spec.tenant,

@@ -279,23 +279,16 @@ impl Gateway {
     }
 
     /// A denial as the tenant's plan wants it told.
-    fn deny(
-        &self,
-        request: &ChatRequest,
-        denial: &Denial,
-        now: TimestampMs,
-        seen: &Seen,
-    ) -> Reply {
+    fn deny(&self, request: &ChatRequest, denial: &Denial, now: TimestampMs, seen: &Seen) -> Reply {
         let config = self.quota.config();
         let on_denied = config.catalog.plan(&seen.plan).map(|plan| &plan.on_denied);
         if denial.code == DenialCode::LimitExhausted
             && let Some(OnDenied::Message(own)) = on_denied
             && let Some(limit) = &denial.limit
         {
-            let text = own.as_deref().map_or_else(
-                || message::exhausted(limit, now, &seen.zone),
-                str::to_owned,
-            );
+            let text = own
+                .as_deref()
+                .map_or_else(|| message::exhausted(limit, now, &seen.zone), str::to_owned);
             let id = format!("chatcmpl-{}", new_hold_id());
             let completion = Completion::answering(request, id, unix_seconds(now));
             return denied_reply(request, &completion, &text, denial.code.as_str())
@@ -354,9 +347,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, OpenAi
 /// Says what the tightest hard limit has left, grants included, as of the hold. How many calls
 /// may be in flight is no allowance and left out.
 fn with_remaining(mut reply: Reply, limits: &[LimitState]) -> Reply {
-    let hard = limits
-        .iter()
-        .filter(|limit| limit.mode == Mode::Hard && limit.window != Window::InFlight);
+    let hard =
+        limits.iter().filter(|limit| limit.mode == Mode::Hard && limit.window != Window::InFlight);
     let left = |limit: &LimitState| Some(limit.remaining()?.get().saturating_add(limit.granted));
     if let Some(remaining) = hard.filter_map(left).min() {
         reply.headers_mut().insert(REMAINING, HeaderValue::from(remaining));

@@ -173,6 +173,15 @@ mod tests {
         assert_eq!(awaited.wait().await.unwrap_err(), NoReply::Stopped);
     }
 
+    #[tokio::test]
+    async fn a_call_whose_client_has_gone_is_not_made() {
+        let call = async { panic!("the call was made") };
+        let (awaited, work) =
+            relay(call, ChatObserver::new(1), RelaySettings::new(1_000), |_| async {});
+        drop(awaited);
+        assert_eq!(work.await.ending, Ending::Unsent);
+    }
+
     #[test]
     fn a_stream_is_known_by_its_content_type() {
         let is_stream = |content_type| {

@@ -31,6 +31,12 @@ pub const FIRST_REQUEST_MAX: Duration = Duration::from_secs(20);
 /// How long a body under `/v1` may take: 64 KiB over the slowest line one still serves.
 pub const BODY_READ_MAX: Duration = Duration::from_secs(10);
 
+/// How long a body of the gateway may take: tens of megabytes of images over a slow line.
+pub const GATEWAY_BODY_READ_MAX: Duration = Duration::from_secs(60);
+
+/// How long calls of the gateway whose connections are gone may take to settle at a shutdown.
+pub const GATEWAY_DRAIN_MAX: Duration = Duration::from_secs(10);
+
 /// How often an idle HTTP/2 connection is asked whether anybody is there.
 pub const HTTP2_PING_EVERY: Duration = Duration::from_secs(60);
 

@@ -19,8 +19,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::bounds::{
-    FIRST_REQUEST_MAX, HEADER_BYTES_MAX, HEADER_READ_MAX, HEADERS_MAX, HTTP2_PING_EVERY,
-    STREAMS_PER_CONNECTION_MAX,
+    FIRST_REQUEST_MAX, GATEWAY_DRAIN_MAX, HEADER_BYTES_MAX, HEADER_READ_MAX, HEADERS_MAX,
+    HTTP2_PING_EVERY, STREAMS_PER_CONNECTION_MAX,
 };
 use crate::keys::refresh;
 use crate::metrics::Metrics;
@@ -135,6 +135,11 @@ impl Bound {
             }
         };
         metrics_handle.shutdown();
+        if let Some(gateway) = &app.gateway
+            && !gateway.drain(GATEWAY_DRAIN_MAX).await
+        {
+            tracing::warn!("calls did not end in time; their holds expire");
+        }
         drop(stop);
         let _ = refreshing.await;
         app.quota.close().await;

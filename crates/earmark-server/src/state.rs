@@ -20,6 +20,9 @@ pub(crate) struct App {
     pub(crate) quota: Quota,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) keys: ArcSwap<KeyIndex>,
+    /// One reading at a time, so that an older one never replaces a newer one: a key that was
+    /// revoked here stays refused.
+    reading_keys: tokio::sync::Mutex<()>,
     pub(crate) admin_keys: Vec<AdminKey>,
     pub(crate) upstreams: Vec<UpstreamInfo>,
     pub(crate) gateway: Option<Arc<dyn GatewayRoutes>>,
@@ -43,6 +46,7 @@ impl App {
             quota,
             metrics,
             keys,
+            reading_keys: tokio::sync::Mutex::new(()),
             admin_keys: options.admin_keys,
             upstreams: options.upstreams,
             gateway: options.gateway,
@@ -52,6 +56,7 @@ impl App {
 
     /// Reads the keys anew.
     pub(crate) async fn refresh_keys(&self) -> Result<(), Problem> {
+        let _one = self.reading_keys.lock().await;
         let records = self.quota.records().api_keys(None).await.map_err(Problem::store)?;
         self.keys.store(Arc::new(KeyIndex::new(records, &self.admin_keys)));
         Ok(())

@@ -122,7 +122,8 @@ pub trait Records: Send + Sync + 'static {
     fn config(&self) -> BoxFuture<'_, Result<Config, StoreError>>;
 
     /// Replaces the configuration if its version is still `expected`; changed plans get a
-    /// new version. Answers the new configuration, or `None` when somebody was faster.
+    /// new version. The caller has checked the change on top of that version (R2): a store
+    /// does not. Answers the new configuration, or `None` when somebody was faster.
     fn put_config(
         &self,
         expected: i64,

@@ -182,7 +182,10 @@ fn check_combinations(draft: &mut Draft<'_>, asked: &[Asked<'_>]) -> Result<(), 
             let Applied { limit, key, .. } = applied;
             // As the account counts it: a reopening has taken its own charge back in the draft
             // only, and a part before this one is in the draft only.
-            let is_in_use = crate::rows::Counter::is_in_use;
+            // A rolling counter leaves use by time alone.
+            let now = draft.now;
+            let is_in_use =
+                |counter: &crate::rows::Counter| counter.held > 0 || counter.used_at(now) > 0;
             let in_use = draft.counter(key).is_some_and(is_in_use)
                 || draft.account.counter(key).present().is_some_and(is_in_use);
             if limit.per.is_empty() || limit.mode != Mode::Hard || in_use {
@@ -215,7 +218,8 @@ fn check_combinations(draft: &mut Draft<'_>, asked: &[Asked<'_>]) -> Result<(), 
         if !draft.need.is_empty() {
             continue;
         }
-        let obstacle = Obstacle::new(DenialCode::TooManyCombinations, asked, applied, None);
+        let end = applied.limit.window.end(&draft.tenant.windows, draft.now);
+        let obstacle = Obstacle::new(DenialCode::TooManyCombinations, asked, applied, end);
         return Err(deny(draft, obstacle.code, Some(obstacle.asked), Some(&obstacle)));
     }
     draft.stop_if_needed()
@@ -279,7 +283,9 @@ fn obstacles<'b>(draft: &Draft<'_>, asked: &'b Asked<'_>) -> Vec<Obstacle<'b>> {
         .filter(refuses)
         .map(|applied| {
             let code = reason(asked, applied, least);
-            let used_max = applied.amount.map_or(AMOUNT_MAX, |amount| amount.get() - least);
+            let grants = if applied.limit.grantable { asked.grants } else { 0 };
+            let limit = applied.amount.map_or(AMOUNT_MAX, Amount::get);
+            let used_max = limit.saturating_add(grants) - least;
             let resets_at = view::resets_at(
                 draft.counter(&applied.key),
                 applied.limit.window,

@@ -244,6 +244,12 @@ fn charge_part(
 fn plan_room(draft: &Draft<'_>, part: &PartMeter, later: &[(&PartMeter, i64)]) -> i64 {
     let mut room = AMOUNT_MAX;
     for leg in part.counters.iter().filter(|leg| leg.grantable) {
+        // A slice that is already outside limits nothing (R11).
+        if let (Some(slice), Some(span)) = (leg.slice, rolling_span(draft, leg))
+            && !span.is_inside(slice, draft.now)
+        {
+            continue;
+        }
         let Some(limit) = draft.limit_amount(leg) else { continue };
         let (used, held) = draft.figures(&leg.counter);
         let reserved: i64 = later

@@ -1,7 +1,7 @@
 //! Administration: adjustments, plans, tenants, alerts (R4, R26, R27, R34).
 
 use super::script_tests::{Script, table};
-use crate::Account;
+use crate::*;
 
 #[test]
 fn an_adjustment_never_goes_below_zero_and_records_what_really_changed() {
@@ -262,14 +262,106 @@ fn the_first_refusal_of_a_counter_in_a_window_is_told() {
 fn refusals_of_what_is_not_in_the_plan_are_not_counted() {
     let script = Script::begin("plan free; m/day = 1; plan pro; n/day = 1");
     let account = script.store.all_loaded(&script.id, script.clock);
-    let key = crate::CounterKey {
+    let key = CounterKey {
         limit: "n/day".parse().unwrap(),
-        dimensions: crate::DimensionKey::none(),
+        dimensions: DimensionKey::none(),
         window: "2026-11-24".parse().unwrap(),
     };
-    let effects = |account: &Account| {
-        crate::denied_effects(account, &script.catalog, &key, 1, script.clock).len()
-    };
+    let effects =
+        |account: &Account| denied_effects(account, &script.catalog, &key, 1, script.clock).len();
     assert_eq!(effects(&account), 0);
     assert_eq!(effects(&Account::new(script.id.clone())), 0, "not loaded");
+}
+
+#[test]
+fn a_tenant_has_so_many_grants_overrides_and_open_holds() {
+    let script = Script::begin("m/month = unlimited");
+    let mut account = script.store.all_loaded(&script.id, script.clock);
+    let mut run = |operation: Operation| {
+        let command = Command::new(operation);
+        match super::script_tests::run(
+            &mut account,
+            &script.catalog,
+            &script.store,
+            &command,
+            script.clock,
+        ) {
+            Execution::Done(_) => None,
+            Execution::Refused(error) => Some(error),
+            told => panic!("{told:?}"),
+        }
+    };
+    let grant = |id: usize| {
+        Operation::Grant(GrantRequest {
+            id: GrantId(id as u128),
+            meter: "m".parse().unwrap(),
+            amount: Amount::MAX,
+            priority: 0,
+            expires: None,
+            reason: None,
+            author: None,
+        })
+    };
+    for id in 0..bounds::LIVE_GRANTS_MAX {
+        assert_eq!(run(grant(id)), None);
+    }
+    assert_eq!(run(grant(bounds::LIVE_GRANTS_MAX)), Some(CommandError::TooManyGrants));
+
+    let one = Override { limit: "m/month".parse().unwrap(), amount: None, until: None };
+    let overrides = |overrides| {
+        let patch = TenantPatch { overrides: Some(overrides), ..TenantPatch::default() };
+        Operation::PatchTenant { patch, author: None }
+    };
+    let too_many = vec![one.clone(); bounds::OVERRIDES_MAX + 1];
+    assert_eq!(run(overrides(too_many)), Some(CommandError::Overrides));
+    assert_eq!(run(overrides(vec![one.clone(); 2])), Some(CommandError::Overrides));
+    assert_eq!(run(overrides(vec![one])), None);
+
+    let mut full = script.store.clone();
+    full.tenant.as_mut().unwrap().open_holds = bounds::OPEN_HOLDS_MAX;
+    let mut account = full.all_loaded(&script.id, script.clock);
+    let hold = Operation::Hold(HoldRequest {
+        id: HoldId(1),
+        amounts: vec![("m".parse().unwrap(), AmountRange::exactly(Amount::ZERO))],
+        dimensions: Dimensions::default(),
+        ttl: Ttl::default(),
+        dispatched: false,
+        metadata: None,
+    });
+    let told = execute(&mut account, &script.catalog, &Command::new(hold), script.clock);
+    assert_eq!(told, Execution::Refused(CommandError::TooManyOpenHolds));
+}
+
+#[test]
+fn a_hold_has_so_many_parts() {
+    let mut script = Script::begin("m/month = 5");
+    script.line("hold a m:0 ttl 24h");
+    let id = script.hold_id("a");
+    let part = script.store.holds[&id].parts[0].clone();
+    let mut store = script.store.clone();
+    store.holds.get_mut(&id).unwrap().parts = vec![part; bounds::PARTS_PER_HOLD_MAX - 1];
+    let mut account = store.all_loaded(&script.id, script.clock);
+    let extend = Command::new(Operation::Extend(ExtendRequest {
+        hold: id,
+        ttl: Ttl::default(),
+        amounts: vec![("m".parse().unwrap(), AmountRange::exactly(Amount::ZERO))],
+        dispatched: false,
+    }));
+    let mut run = || {
+        let Script { catalog, clock, .. } = &script;
+        super::script_tests::run(&mut account, catalog, &store, &extend, *clock)
+    };
+    assert!(matches!(run(), Execution::Done(_)));
+    assert_eq!(run(), Execution::Refused(CommandError::TooManyParts(id)));
+}
+
+#[test]
+fn a_time_to_live_is_a_second_to_a_day() {
+    // R14
+    for (ms, ttl) in
+        [(999, None), (1_000, Some(1_000)), (86_400_000, Some(86_400_000)), (86_400_001, None)]
+    {
+        assert_eq!(Ttl::from_ms(ms).map(Ttl::ms), ttl);
+    }
+    assert_eq!(Ttl::default().ms(), 300_000);
 }

@@ -177,8 +177,11 @@ fn an_open_hold_that_is_due_is_not_touched_before_earlier_ones_are() {
     script.line("hold a m:1 ttl 60s");
     script.line("hold b m:1 ttl 90s");
     script.line("after 90s");
-    let settle =
-        command(Operation::Settle { hold: script.hold_id("b"), amounts: Vec::new(), metadata: None });
+    let settle = command(Operation::Settle {
+        hold: script.hold_id("b"),
+        amounts: Vec::new(),
+        metadata: None,
+    });
     let mut account = Account::new(script.id.clone());
     let now = script.clock;
     script.store.fill(&mut account, &Need { tenant: true, ..Need::default() }, now);

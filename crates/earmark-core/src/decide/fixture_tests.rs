@@ -81,13 +81,8 @@ impl Config {
             ..Plan::new(name.clone(), self.version, spec.clone()).unwrap()
         });
         let meters = self.meters.values().cloned();
-        let catalog = Catalog::new(
-            self.version,
-            meters,
-            plans,
-            self.default.clone(),
-            self.former.clone(),
-        );
+        let catalog =
+            Catalog::new(self.version, meters, plans, self.default.clone(), self.former.clone());
         let catalog = catalog.unwrap();
         self.former =
             catalog.identities().map(|(name, means)| (name.clone(), means.clone())).collect();
@@ -202,7 +197,8 @@ impl Store {
             account.offer_key(key.clone(), row.map(|(_, row)| row.clone()));
         }
         for key in &need.combinations {
-            account.offer_combination(key.clone(), self.combinations.get(key).copied().unwrap_or(0));
+            account
+                .offer_combination(key.clone(), self.combinations.get(key).copied().unwrap_or(0));
         }
         if need.due {
             self.offer_due(account, now);
@@ -285,8 +281,7 @@ impl Store {
         for key in used.keys().chain(held.keys()).copied().chain(self.counters.keys()) {
             let row = self.counters.get(key);
             let have = row.map_or((0, 0), |row| (row.used_at(now), row.held));
-            let want =
-                (used.get(key).copied().unwrap_or(0), held.get(key).copied().unwrap_or(0));
+            let want = (used.get(key).copied().unwrap_or(0), held.get(key).copied().unwrap_or(0));
             assert_eq!(have, want, "used and held of {key:?} by the ledger and the legs");
         }
         for (id, grant) in &self.grants {

@@ -341,6 +341,25 @@ fn a_reopened_hold_takes_plan_and_grants_anew() {
 }
 
 #[test]
+fn a_rolling_limit_tells_when_the_amount_fits_with_what_grants_have() {
+    // R22, R24: slices of 24 minutes.
+    table(
+        "m/rolling:1d = 10",
+        "
+        at 2026-11-25T00:00:00Z
+        charge m:6              -> charged m:6
+        after 24m
+        charge m:4              -> charged m:4
+        hold a m:7              -> denied limit_exhausted resets +87840s    // all must be outside
+        hold a m:5              -> denied limit_exhausted resets +86400s
+        grant g m:3
+        hold a m:7              -> denied limit_exhausted granted 3 resets +86400s
+        hold a m:3              -> admitted
+        ",
+    );
+}
+
+#[test]
 fn charges_draw_on_grants_like_holds() {
     // R21, R24
     table(

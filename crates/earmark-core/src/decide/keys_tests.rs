@@ -7,21 +7,21 @@ use super::script_tests::{Script, table};
 fn the_same_request_is_repeated_and_another_refused() {
     // first                     then           same                      other
     let cases = [
-        ("hold a m:2 key k",     "",            "replayed open",          "refused KeyReused"),
-        ("hold a m:2 key k",     "settle a m:1", "replayed settled",      "refused KeyReused"),
-        ("hold a m:2 key k",     "release a",   "admitted",               "admitted"),
-        ("hold a m:2 key k",     "after 5m",    "admitted",               "admitted"),
-        ("hold a m:9 key k",     "",            "denied",                 "admitted"),
-        ("hold a p:9 key k",     "",            "refused UnknownMeter",   "admitted"),
-        ("charge m:2 key k",     "",            "replayed charged m:2",   "refused KeyReused"),
-        ("charge m:1..9 key k",  "",            "replayed charged m:4",   "refused KeyReused"),
-        ("grant g m:2 key k",    "",            "replayed granted",       "refused KeyReused"),
-        ("adjust m/month -9 key k", "",         "replayed adjusted -1",   "refused KeyReused"),
-        ("restart month key k",  "after 31d",   "replayed month 2026-11-24", "refused KeyReused"),
-        ("extend o m:1 key k",   "",            "replayed extended m:1",  "refused KeyReused"),
-        ("extend o m:1 key k",   "settle o",    "replayed extended m:1",  "refused KeyReused"),
-        ("settle o m:0 key k",   "",            "replayed nothing",       "refused KeyReused"),
-        ("release o key k",      "",            "replayed nothing",       "refused KeyReused"),
+        ("hold a m:2 key k", "", "replayed open", "refused KeyReused"),
+        ("hold a m:2 key k", "settle a m:1", "replayed settled", "refused KeyReused"),
+        ("hold a m:2 key k", "release a", "admitted", "admitted"),
+        ("hold a m:2 key k", "after 5m", "admitted", "admitted"),
+        ("hold a m:9 key k", "", "denied", "admitted"),
+        ("hold a p:9 key k", "", "refused UnknownMeter", "admitted"),
+        ("charge m:2 key k", "", "replayed charged m:2", "refused KeyReused"),
+        ("charge m:1..9 key k", "", "replayed charged m:4", "refused KeyReused"),
+        ("grant g m:2 key k", "", "replayed granted", "refused KeyReused"),
+        ("adjust m/month -9 key k", "", "replayed adjusted -1", "refused KeyReused"),
+        ("restart month key k", "after 31d", "replayed month 2026-11-24", "refused KeyReused"),
+        ("extend o m:1 key k", "", "replayed extended m:1", "refused KeyReused"),
+        ("extend o m:1 key k", "settle o", "replayed extended m:1", "refused KeyReused"),
+        ("settle o m:0 key k", "", "replayed nothing", "refused KeyReused"),
+        ("release o key k", "", "replayed nothing", "refused KeyReused"),
     ];
     for (first, then, same, other) in cases {
         let mut script = Script::begin("m/month = 5; n/month = 5");

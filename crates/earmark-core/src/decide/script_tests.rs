@@ -275,8 +275,29 @@ impl Script {
         self.kept.committed();
         assert_eq!(from_none, self.store, "rows of the account loaded step by step");
         assert_eq!(from_kept, self.store, "rows of the kept account");
+        if let Execution::Done(answer) = &told
+            && let (Outcome::Hold(hold), false) = (&answer.outcome, answer.replayed)
+            && matches!(command.operation, Operation::Hold(_))
+        {
+            self.check_never_over(hold, now);
+        }
         self.store.audit(now.max(self.store.tenant.as_ref().map_or(now, |tenant| tenant.last)));
         told
+    }
+
+    /// Admitting never makes `used + held` exceed a hard limit (R12).
+    fn check_never_over(&self, hold: &Hold, clock: TimestampMs) {
+        let tenant = self.store.tenant.as_ref().unwrap();
+        let now = clock.max(tenant.last);
+        let plan = self.catalog.plan(&tenant.plan).unwrap();
+        for leg in hold.parts.iter().flat_map(|part| &part.meters).flat_map(|m| &m.counters) {
+            let limit = plan.limit(&leg.counter.limit).unwrap();
+            let amount = tenant.amount_of(&limit.name, limit.amount, now);
+            let Some(amount) = amount.filter(|_| limit.mode == Mode::Hard) else { continue };
+            let counter = self.store.counters.get(&leg.counter);
+            let (used, held) = counter.map_or((0, 0), |c| (c.used_at(now), c.held));
+            assert!(leg.amount.is_zero() || used + held <= amount.get(), "over: {leg:?}");
+        }
     }
 
     /// Counts a refusal on a counter, as an engine does after a denial.
@@ -460,7 +481,10 @@ impl Script {
                 let sent = if hold.dispatched { " sent" } else { "" };
                 let parts = hold.parts.len();
                 let until = until_text(hold.expires, answer.now);
-                format!("{state} {} until {until}{sent} parts {parts}", amounts_text(&hold.amounts()))
+                format!(
+                    "{state} {} until {until}{sent} parts {parts}",
+                    amounts_text(&hold.amounts())
+                )
             }
             Outcome::Ended { charged, returned, overrun, late, .. } => {
                 let mut text = Vec::new();
@@ -478,7 +502,11 @@ impl Script {
             }
             Outcome::Extended { amounts, expires, .. } => {
                 let until = until_text(*expires, answer.now);
-                format!("extended {} until {until} limits {}", amounts_text(amounts), answer.limits.len())
+                format!(
+                    "extended {} until {until} limits {}",
+                    amounts_text(amounts),
+                    answer.limits.len()
+                )
             }
             Outcome::Charged { charged, .. } => format!("charged {}", amounts_text(charged)),
             Outcome::Checked { result: Ok(taken) } => format!("would take {}", amounts_text(taken)),
@@ -504,7 +532,7 @@ impl Script {
     }
 }
 
-fn run(
+pub(super) fn run(
     account: &mut Account,
     catalog: &Catalog,
     store: &Store,

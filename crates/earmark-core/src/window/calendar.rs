@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::civil::{Date, Weekday, date};
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 
 use super::label::WindowLabel;
 use crate::time::TimestampMs;
@@ -118,9 +118,20 @@ impl Zone {
     }
 
     /// The first instant of a civil day. Where midnight is skipped it is the first instant
-    /// after the gap, where it comes twice the first one.
+    /// after the gap, where it comes twice the first one. The calendar's last day never comes.
     pub fn start_of(&self, day: Date) -> TimestampMs {
-        match self.rules.to_timestamp(day.at(0, 0, 0, 0)) {
+        let midnight = self.rules.to_ambiguous_timestamp(day.at(0, 0, 0, 0));
+        let is_gap = matches!(midnight.offset(), AmbiguousOffset::Gap { .. });
+        match midnight.compatible() {
+            Ok(_) if day == Date::MAX => TimestampMs::MAX,
+            // As long after the gap as midnight would be after its beginning: the clock's
+            // change itself is the first instant.
+            Ok(after) if is_gap => {
+                let up_to = after.saturating_add(jiff::SignedDuration::from_nanos(1));
+                let change = up_to.ok().and_then(|up_to| self.rules.preceding(up_to).next());
+                let first = change.map_or(after, |change| change.timestamp());
+                TimestampMs(first.as_millisecond())
+            }
             Ok(instant) => TimestampMs(instant.as_millisecond()),
             Err(_) => TimestampMs::MAX,
         }
@@ -163,7 +174,7 @@ impl TenantCalendar {
     }
 
     /// The first boundary after the boundary `from`; where the calendar ends, its last day,
-    /// which no instant reaches.
+    /// which never comes.
     fn boundary_after(&self, kind: CalendarKind, from: Date) -> Date {
         let next = self.step(kind, from, 1);
         if next > from { next } else { Date::MAX }

@@ -158,7 +158,8 @@ fn a_zone_is_an_iana_name() {
     {
         assert_eq!(Zone::new(text).unwrap().name(), name);
     }
-    for bad in ["", "local", "Local", "+02:00", "Europe/Atlantis", "CEST-1", "../UTC", "Etc/Unknown"]
+    for bad in
+        ["", "local", "Local", "+02:00", "Europe/Atlantis", "CEST-1", "../UTC", "Etc/Unknown"]
     {
         assert_eq!(Zone::new(bad), Err(ZoneError), "{bad}");
     }
@@ -248,10 +249,31 @@ fn a_restart_opens_a_window_of_today_or_the_next_of_the_day() {
         (MONTH, "2026-11-10", "2026-11-24T12:00:00Z", &utc, "2026-11-24", "2026-12-01T00:00:00Z"),
         (MONTH, "2026-11-10", "2026-11-30T23:59:59Z", &utc, "2026-11-30", "2026-12-01T00:00:00Z"),
         (MONTH, "2026-11-01", "2026-11-01T12:00:00Z", &utc, "2026-11-01#2", "2026-12-01T00:00:00Z"),
-        (MONTH, "2026-11-10", "2026-11-23T12:00:00Z", &anchored, "2026-11-23", "2026-11-24T00:00:00Z"),
-        (MONTH, "2026-11-10", "2026-11-24T12:00:00Z", &anchored, "2026-11-24", "2026-12-24T00:00:00Z"),
+        (
+            MONTH,
+            "2026-11-10",
+            "2026-11-23T12:00:00Z",
+            &anchored,
+            "2026-11-23",
+            "2026-11-24T00:00:00Z",
+        ),
+        (
+            MONTH,
+            "2026-11-10",
+            "2026-11-24T12:00:00Z",
+            &anchored,
+            "2026-11-24",
+            "2026-12-24T00:00:00Z",
+        ),
         (YEAR, "2026-11-10", "2026-11-24T12:00:00Z", &utc, "2026-11-24", "2027-01-01T00:00:00Z"),
-        (YEAR, "2026-11-10", "2026-11-24T12:00:00Z", &anchored, "2026-11-24", "2027-01-24T00:00:00Z"),
+        (
+            YEAR,
+            "2026-11-10",
+            "2026-11-24T12:00:00Z",
+            &anchored,
+            "2026-11-24",
+            "2027-01-24T00:00:00Z",
+        ),
         (WEEK, "2026-11-10", "2026-11-24T12:00:00Z", &utc, "2026-11-24", "2026-11-30T00:00:00Z"),
         (DAY, "2026-11-24", "2026-11-24T12:00:00Z", &utc, "2026-11-24#2", "2026-11-25T00:00:00Z"),
     ];
@@ -306,7 +328,8 @@ fn a_repaired_window_goes_back_only_when_it_is_labelled_after_now() {
 
 #[test]
 fn far_away_times_have_windows_too() {
-    for (zone, anchor) in [("UTC", "-"), ("Pacific/Apia", "2024-02-29"), ("Europe/Berlin", "2026-01-31")]
+    for (zone, anchor) in
+        [("UTC", "-"), ("Pacific/Apia", "2024-02-29"), ("Europe/Berlin", "2026-01-31")]
     {
         let calendar = calendar(zone, anchor);
         let start = CalendarWindows::opened(&calendar, at("1900-06-15T12:00:00Z"));
@@ -461,8 +484,6 @@ fn walk(kind: CalendarKind, first: TenantCalendar, from: TimestampMs, steps: &[S
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
-
     #[test]
     fn a_window_contains_now_and_windows_tile_time(
         (calendar, near) in any_transition(),

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 
 use earmark_core::{
-    Amount, Catalog, DimensionName, DimensionValue, Dimensions, Glob, LimitIdentity, LimitName, LimitSpec, Meter,
-    MeterName, Mode, OnDenied, OnExpiry, Plan, PlanName, PlanSpec, Threshold, Unlisted,
+    Amount, Catalog, DimensionName, DimensionValue, Dimensions, Glob, LimitIdentity, LimitName,
+    LimitSpec, Meter, MeterName, Mode, OnDenied, OnExpiry, Plan, PlanName, PlanSpec, Threshold,
+    Unlisted,
 };
 use proptest::prelude::*;
 
@@ -56,8 +57,7 @@ impl Book {
         });
         // Every limit of the pool was in some plan once, so that an override may name it.
         let former = (0..POOL.len()).map(pooled).map(|spec| {
-            let identity =
-                LimitIdentity { meter: spec.meter, window: spec.window, per: spec.per };
+            let identity = LimitIdentity { meter: spec.meter, window: spec.window, per: spec.per };
             (spec.name.unwrap(), identity)
         });
         Catalog::new(1, meters, plans, self.default_plan.clone(), former).unwrap()

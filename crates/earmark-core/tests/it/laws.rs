@@ -29,12 +29,17 @@ pub(crate) fn hold(
     combinations_are_counted(after)?;
     events_are_told_once(after)?;
     if quiet {
-        nothing_changed(before, after, now)?;
+        nothing_changed(before, after, now, execution)?;
     }
     if !may_pass_limits(command, execution) {
         never_over(model, before, after, now)?;
     }
-    alerts_are_told(model, before, after, now)
+    // Whether a change of plan tells what was used before it, the rules do not say.
+    if sets_tenant(command) { Ok(()) } else { alerts_are_told(model, before, after, now) }
+}
+
+fn sets_tenant(command: &Command) -> bool {
+    matches!(command.operation, Operation::PutTenant { .. } | Operation::PatchTenant { .. })
 }
 
 /// R32: `used` is the sum of the deltas that name a counter, for rolling ones of those whose
@@ -100,9 +105,10 @@ fn grants_are_the_sum_of_entries(rows: &Rows) -> Verdict {
     for grant in rows.grants.values() {
         let deltas = rows.entries.iter().flat_map(|entry| &entry.grants);
         let used: i64 = deltas.filter(|d| d.grant == grant.id).map(|d| d.delta).sum();
-        let expiries = rows.entries.iter().filter(|entry| {
-            entry.kind == EntryKind::GrantExpiry && entry.grant == Some(grant.id)
-        });
+        let expiries = rows
+            .entries
+            .iter()
+            .filter(|entry| entry.kind == EntryKind::GrantExpiry && entry.grant == Some(grant.id));
         let lapsed: i64 = expiries.map(|entry| entry.amount).sum();
         if (grant.used, grant.lapsed) != (used, lapsed) {
             let (has_used, has_lapsed) = (grant.used, grant.lapsed);
@@ -142,17 +148,26 @@ fn combinations_are_counted(rows: &Rows) -> Verdict {
     Ok(())
 }
 
-/// R34: each event has an id of its own.
+/// R34: each event is told once; a rolling counter that was forgotten may tell again, under
+/// the same id.
 fn events_are_told_once(rows: &Rows) -> Verdict {
     let mut told = BTreeSet::new();
-    match rows.events.iter().map(|event| event.id()).find(|id| !told.insert(id.clone())) {
-        Some(id) => Err(format!("R34: {id} was told twice")),
-        None => Ok(()),
+    let once = rows.events.iter().filter(|event| event.day.is_none()).map(|event| event.id());
+    for id in once {
+        if !told.insert(id.clone()) {
+            return Err(format!("R34: {id} was told twice"));
+        }
     }
+    Ok(())
 }
 
 /// Denials, refusals, replays and looks change nothing.
-fn nothing_changed(before: &Rows, after: &Rows, now: TimestampMs) -> Verdict {
+fn nothing_changed(
+    before: &Rows,
+    after: &Rows,
+    now: TimestampMs,
+    execution: &Execution,
+) -> Verdict {
     let numbers = |rows: &Rows| -> BTreeMap<CounterKey, (i64, i64)> {
         let of = |c: &Counter| (c.used_at(now), c.held);
         let rows = rows.counters.iter().map(|(key, counter)| (key.clone(), of(counter)));
@@ -160,12 +175,18 @@ fn nothing_changed(before: &Rows, after: &Rows, now: TimestampMs) -> Verdict {
     };
     // A window that rolls takes no number (R31).
     let tenant = |rows: &Rows| {
-        rows.tenant.clone().map(|row| Tenant { windows: row.windows.at(now, &row.calendar), ..row })
+        let tenant = rows.tenant.clone();
+        tenant.map(|row| Tenant {
+            windows: row.windows.at(now, &row.calendar),
+            last: TimestampMs::MAX,
+            ..row
+        })
     };
     let same = tenant(before) == tenant(after)
         && before.holds == after.holds
         && before.grants == after.grants
-        && before.keys == after.keys
+        // A settle repeated under a fresh key is remembered.
+        && (before.keys == after.keys || matches!(execution, Execution::Done(_)))
         && before.entries == after.entries
         && before.events == after.events
         && numbers(before) == numbers(after);
@@ -184,14 +205,9 @@ fn may_pass_limits(command: &Command, execution: &Execution) -> bool {
         },
         _ => false,
     };
-    let lowers = matches!(
-        command.operation,
-        Operation::Adjust(_)
-            | Operation::PutTenant { .. }
-            | Operation::PatchTenant { .. }
-            | Operation::RepairClock { .. }
-    );
-    flagged || lowers
+    let corrects =
+        matches!(command.operation, Operation::Adjust(_) | Operation::RepairClock { .. });
+    flagged || corrects || sets_tenant(command)
 }
 
 /// No counter of a hard limit that was within its limit leaves it.

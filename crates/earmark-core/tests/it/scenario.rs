@@ -15,6 +15,9 @@ use proptest::sample::select;
 
 use crate::book::{Book, METERS, any_book, dimensions, meter, plan_name, pool_names};
 
+/// The largest amount.
+const TOP: i64 = (1 << 53) - 1;
+
 const SECOND_MS: i64 = 1_000;
 const MINUTE_MS: i64 = 60 * SECOND_MS;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
@@ -59,24 +62,70 @@ type Of = (u8, u8);
 /// What is asked; holds are counted back from the latest.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
-    Hold { asked: Asked, of: Of, ttl_ms: i64, dispatched: bool },
-    Charge { asked: Asked, of: Of },
-    Check { asked: Asked, of: Of },
-    Settle { hold: usize, amounts: Vec<(usize, i64)> },
-    Release { hold: usize, unsent: bool },
-    Extend { hold: usize, ttl_ms: i64, asked: Asked, dispatched: bool },
-    Look { hold: usize },
-    Usage { of: Of },
-    Grant { meter: usize, amount: i64, priority: i32, lives_ms: Option<i64> },
-    Adjust { limit: usize, of: Of, delta: i64 },
-    Restart { kinds: Vec<CalendarKind> },
-    Put { plan: &'static str, suspended: bool, calendar: Calendar, overrides: Overrides },
+    Hold {
+        asked: Asked,
+        of: Of,
+        ttl_ms: i64,
+        dispatched: bool,
+    },
+    Charge {
+        asked: Asked,
+        of: Of,
+    },
+    Check {
+        asked: Asked,
+        of: Of,
+    },
+    Settle {
+        hold: usize,
+        amounts: Vec<(usize, i64)>,
+    },
+    Release {
+        hold: usize,
+        unsent: bool,
+    },
+    Extend {
+        hold: usize,
+        ttl_ms: i64,
+        asked: Asked,
+        dispatched: bool,
+    },
+    Look {
+        hold: usize,
+    },
+    Usage {
+        of: Of,
+    },
+    Grant {
+        meter: usize,
+        amount: i64,
+        priority: i32,
+        lives_ms: Option<i64>,
+    },
+    Adjust {
+        limit: usize,
+        of: Of,
+        delta: i64,
+    },
+    Restart {
+        kinds: Vec<CalendarKind>,
+    },
+    Put {
+        plan: &'static str,
+        suspended: bool,
+        calendar: Calendar,
+        overrides: Overrides,
+    },
     Patch(Patch),
     /// The clock goes back by so much for good, and somebody repairs it.
-    RepairClock { back_ms: i64 },
+    RepairClock {
+        back_ms: i64,
+    },
     Sweep,
     /// Plans and meters are edited.
-    Edit { book: usize },
+    Edit {
+        book: usize,
+    },
 }
 
 /// Zone and anchor.
@@ -129,8 +178,9 @@ fn any_wait() -> impl Strategy<Value = i64> {
 
 fn any_asked(min_count: usize) -> impl Strategy<Value = Asked> {
     let amounts = prop_oneof![
-        6 => (0..6i64).prop_map(|amount| (amount, amount)),
+        12 => (0..6i64).prop_map(|amount| (amount, amount)),
         2 => (0..4i64, 0..6i64).prop_map(|(least, more)| (least, least + more)),
+        1 => (0..4i64, TOP - 20..=TOP),
     ];
     let one = (select(vec![0usize, 0, 1, 1, 2, 3]), amounts).prop_map(|(m, (a, b))| (m, a, b));
     proptest::collection::vec(one, min_count..3).prop_map(|mut asked| {
@@ -176,7 +226,8 @@ fn any_patch() -> impl Strategy<Value = Patch> {
 
 fn any_data_action() -> impl Strategy<Value = Action> {
     let which = 0..4usize;
-    let settled = proptest::collection::vec((0..METERS.len(), 0..8i64), 0..3).prop_map(|mut v| {
+    let used = prop_oneof![30 => 0..8i64, 1 => TOP - 3..=TOP];
+    let settled = proptest::collection::vec((0..METERS.len(), used), 0..3).prop_map(|mut v| {
         v.sort_by_key(|(index, _)| *index);
         v.dedup_by_key(|(index, _)| *index);
         v
@@ -192,7 +243,10 @@ fn any_data_action() -> impl Strategy<Value = Action> {
         4 => (which.clone(), proptest::bool::weighted(0.2))
             .prop_map(|(hold, unsent)| Action::Release { hold, unsent }),
         5 => (which.clone(), any_ttl(), any_asked(0), any::<bool>()).prop_map(
-            |(hold, ttl_ms, asked, dispatched)| Action::Extend { hold, ttl_ms, asked, dispatched }
+            |(hold, ttl_ms, mut asked, dispatched)| {
+                asked.retain(|(_, _, most)| *most < TOP - 20);
+                Action::Extend { hold, ttl_ms, asked, dispatched }
+            }
         ),
         1 => which.prop_map(|hold| Action::Look { hold }),
         1 => any_of().prop_map(|of| Action::Usage { of }),
@@ -211,7 +265,7 @@ fn any_control_action() -> impl Strategy<Value = Action> {
         5 => (0..METERS.len(), 0..7i64, -1..2i32, lives).prop_map(
             |(meter, amount, priority, lives_ms)| Action::Grant { meter, amount, priority, lives_ms }
         ),
-        3 => (0..pool_names().len(), any_of(), -6..7i64)
+        3 => (0..pool_names().len(), any_of(), prop_oneof![20 => -6..7i64, 1 => TOP - 3..=TOP])
             .prop_map(|(limit, of, delta)| Action::Adjust { limit, of, delta }),
         2 => kinds.prop_map(|kinds| Action::Restart { kinds }),
         2 => (put, select(ANCHORS.to_vec()), any_overrides()).prop_map(
@@ -239,8 +293,12 @@ fn any_step() -> impl Strategy<Value = Step> {
         3 => Just(Then::Forget),
         1 => Just(Then::RollBack),
     ];
-    (any_wait(), action, key, then)
-        .prop_map(|(wait_ms, action, key, then)| Step { wait_ms, action, key, then })
+    (any_wait(), action, key, then).prop_map(|(wait_ms, action, key, then)| Step {
+        wait_ms,
+        action,
+        key,
+        then,
+    })
 }
 
 pub(crate) fn any_scenario() -> impl Strategy<Value = Scenario> {
@@ -419,14 +477,10 @@ impl Patch {
         let none = TenantPatch::default();
         match self {
             Self::Plan(plan) => TenantPatch { plan: Some(plan_name(plan)), ..none },
-            Self::Suspended(suspended) => {
-                TenantPatch { status: Some(status(suspended)), ..none }
-            }
+            Self::Suspended(suspended) => TenantPatch { status: Some(status(suspended)), ..none },
             Self::Zone(zone) => TenantPatch { zone: Some(Zone::new(zone).unwrap()), ..none },
             Self::Anchor(anchor) => TenantPatch { anchor: Some(anchor.map(date)), ..none },
-            Self::Overrides(of) => {
-                TenantPatch { overrides: Some(overrides(&of, clock)), ..none }
-            }
+            Self::Overrides(of) => TenantPatch { overrides: Some(overrides(&of, clock)), ..none },
         }
     }
 }

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use earmark_core::{
     Account, Catalog, CombinationKey, Command, Counter, CounterKey, Entry, Event, Execution, Grant,
-    GrantId, Hold, HoldId, IdempotencyKey, KeyRow, KeyTarget, Loaded, Need, Operation, StoredAnswer, Tenant,
-    TenantChange, TenantId, TimestampMs, denied_effects, effect, execute, invariant,
+    GrantId, Hold, HoldId, IdempotencyKey, KeyRow, KeyTarget, Loaded, Need, Operation,
+    StoredAnswer, Tenant, TenantChange, TenantId, TimestampMs, denied_effects, effect, execute,
+    invariant,
 };
 
 /// Due holds in one round: small, so that rounds are many.

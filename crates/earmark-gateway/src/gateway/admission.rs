@@ -91,8 +91,7 @@ impl Gateway {
         };
         for _ in 0..ROUNDS_MAX {
             // The hold first: the look then shows the tenant as of the hold, or later.
-            let (attempt, seen) =
-                tokio::join!(biased; self.hold(asked, &wanted), self.look(asked));
+            let (attempt, seen) = tokio::join!(biased; self.hold(asked, &wanted), self.look(asked));
             let (seen, attempt) = match (attempt, seen) {
                 (Attempt::Failed(error), _) => return Err(error.into()),
                 (attempt, seen) => (seen?, attempt),
@@ -126,9 +125,10 @@ impl Gateway {
         };
         // Without the amounts: they are the plan's, and a plan that has changed since must not
         // make another request of a repeated one (R29).
-        let key = asked.key.clone().map(|key| {
-            key_use(key, &Operation::Hold(request.clone()), &asked.body)
-        });
+        let key = asked
+            .key
+            .clone()
+            .map(|key| key_use(key, &Operation::Hold(request.clone()), &asked.body));
         request.amounts = wanted.iter().map(|meter| (meter.clone(), one())).collect();
         let operation = Operation::Hold(request);
         let command = Command { operation, key, may_create: asked.may_create };

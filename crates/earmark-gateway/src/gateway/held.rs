@@ -65,15 +65,12 @@ impl Held {
 
     fn operation(&self, action: HoldAction, reason: &'static str) -> Operation {
         let hold = self.hold;
-        let release =
-            |unsent| Operation::Release { hold, unsent, reason: Some(reason.into()) };
+        let release = |unsent| Operation::Release { hold, unsent, reason: Some(reason.into()) };
         match action {
             HoldAction::ReleaseUnsent => release(true),
             HoldAction::Release => release(false),
             // What is not named is charged as held (R17).
-            HoldAction::Settle => {
-                Operation::Settle { hold, amounts: Vec::new(), metadata: None }
-            }
+            HoldAction::Settle => Operation::Settle { hold, amounts: Vec::new(), metadata: None },
         }
     }
 }

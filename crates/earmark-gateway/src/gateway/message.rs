@@ -6,8 +6,18 @@
 use earmark_core::{CalendarKind, LimitState, TimestampMs, Window, Zone};
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 
 /// Returns the text for an exhausted limit.
@@ -89,6 +99,7 @@ mod tests {
     #[test]
     fn meter_window_and_renewal_are_named_as_people_do() {
         let utc = |window, resets_at| told("ai_messages", 50, window, Some(resets_at), "UTC");
+        #[rustfmt::skip]
         let table = [
             (utc("month", "2026-12-01T00:00:00Z"), "all 50 AI messages this month; they renew on 1 December."),
             (utc("week", "2026-11-30T00:00:00Z"), "all 50 AI messages this week; they renew on 30 November."),
@@ -100,10 +111,7 @@ mod tests {
             (utc("rolling:7d", "2026-11-27T10:00:00Z"), "all 50 AI messages of the last 7 days; the next is available in 3 days."),
             (told("ai_messages", 1, "lifetime", None, "UTC"), "your one AI message of your plan."),
             (told("attempts", 200, "hour", Some("2026-11-24T10:30:00Z"), "UTC"), "all 200 attempts this hour; they renew in 30 minutes."),
-            (
-                told("ai_messages", 50, "month", Some("2026-11-30T23:00:00Z"), "Europe/Berlin"),
-                "all 50 AI messages this month; they renew on 1 December.",
-            ),
+            (told("ai_messages", 50, "month", Some("2026-11-30T23:00:00Z"), "Europe/Berlin"), "all 50 AI messages this month; they renew on 1 December."),
         ];
         for (text, expected) in table {
             assert_eq!(text, format!("You have used {expected}"));

@@ -2,6 +2,7 @@
 //! other.
 #![expect(missing_docs, reason = "the names of cases are sentences")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use earmark_core::effect::{Effect, apply};
@@ -19,10 +20,15 @@ fn need_of(tenants: &[TenantId]) -> BatchNeed {
 }
 
 /// Tries until nobody else is in the way.
-async fn insist<S: Store>(store: S, mut catalog: Catalog, batch: u128, work: Work) -> Execution {
+async fn insist<S: Store>(
+    store: Arc<S>,
+    mut catalog: Catalog,
+    batch: u128,
+    work: Work,
+) -> Execution {
     let trying = async {
         loop {
-            match play(&store, &mut catalog, batch, &work).await {
+            match play(&*store, &mut catalog, batch, &work).await {
                 Ok(mut answers) => break answers.remove(0).remove(0),
                 Err(setback) if setback.is_retryable() => {
                     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -171,7 +177,7 @@ pub async fn two_transactions_on_one_tenant_exclude_each_other<H: Harness>() {
 
     // The second begins while the first is open: it is told so, or waits.
     let (other, mut catalog, next) = (world.store(), world.catalog.clone(), world.next_batch());
-    let second = tokio::spawn(async move { play(&other, &mut catalog, next, &work(2)).await });
+    let second = tokio::spawn(async move { play(&*other, &mut catalog, next, &work(2)).await });
     tokio::time::sleep(Duration::from_millis(50)).await;
     let need = Need { counters: vec![month()], ..Need::default() };
     first.load_more(&mut account, &need).await.unwrap();
@@ -228,7 +234,7 @@ pub async fn calls_of_many_tenants_at_once_all_count<H: Harness>() {
     let store = world.store();
     let mut open_holds = 0;
     for id in &ids {
-        let books = books(&store, id).await;
+        let books = books(&*store, id).await;
         assert_eq!(books.tenant.open_holds, books.counters[0].1.held);
         assert_eq!(books.tenant.seq, 1 + books.counters[0].1.held);
         open_holds += books.open_holds.len();
@@ -258,7 +264,7 @@ pub async fn committed_batches_are_known_and_others_are_not<H: Harness>() {
     for batch in ids {
         let (store, mut catalog) = (world.store(), world.catalog.clone());
         let work = vec![(acme.clone(), vec![one_message(batch)]), (name("b"), Vec::new())];
-        let answers: Result<_, Setback> = play(&store, &mut catalog, batch, &work).await;
+        let answers: Result<_, Setback> = play(&*store, &mut catalog, batch, &work).await;
         assert!(is_done(&answers.unwrap()[0][0]));
         let dropped = store.begin(need_of(std::slice::from_ref(&acme))).await.unwrap();
         drop(dropped);

@@ -186,32 +186,6 @@ pub async fn what_a_limit_name_meant_is_kept_for_good<H: Harness>() {
     assert_eq!(plan(&put, "free").limits[0].mode, Mode::Soft);
 }
 
-pub async fn what_could_not_be_read_back_is_refused<H: Harness>() {
-    let mut world = World::<H>::fresh().await;
-    world.change_config(change_plan("free", &free_on(Some("calls"), "week"), false)).await;
-    world.change_config(change_plan("free", &free_on(None, "month"), false)).await;
-    let before = read(&world).await;
-    let no_meters = ConfigChange { meters: Some(Default::default()), ..Default::default() };
-    let no_plan = ConfigChange { default_plan: Some(Some(name("x"))), ..Default::default() };
-    for (why, change) in [
-        (
-            "a former name with another meaning",
-            change_plan("free", &free_on(Some("calls"), "day"), false),
-        ),
-        ("a retired default plan", change_plan("free", &free_on(None, "month"), true)),
-        ("a meter in use taken away", no_meters),
-        ("a default plan that is none", no_plan),
-    ] {
-        let put = world.store().put_config(before.catalog.version, change).await;
-        assert!(put.is_err(), "{why}: {put:?}");
-        world.reopen().await;
-        let after = read(&world).await;
-        assert_eq!(after.catalog.version, before.catalog.version, "{why}");
-        assert_eq!(after.document, before.document, "{why}");
-        assert_eq!(after.catalog.identities().count(), before.catalog.identities().count());
-    }
-}
-
 pub async fn transactions_see_the_new_configuration<H: Harness>() {
     let mut world = World::<H>::fresh().await;
     world.put_tenant("acme", "free").await;

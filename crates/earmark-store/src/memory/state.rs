@@ -128,15 +128,15 @@ impl State {
     }
 
     fn apply_row(&mut self, write: Write) {
-        let id = match &write {
-            Write::Counter(id, ..)
-            | Write::Hold(id, ..)
-            | Write::Grant(id, ..)
-            | Write::Key(id, ..)
-            | Write::Combination(id, ..)
-            | Write::Entry(id, ..)
-            | Write::Event(id, ..) => id,
-            _ => return,
+        let (Write::Counter(id, ..)
+        | Write::Hold(id, ..)
+        | Write::Grant(id, ..)
+        | Write::Key(id, ..)
+        | Write::Combination(id, ..)
+        | Write::Entry(id, ..)
+        | Write::Event(id, ..)) = &write
+        else {
+            return;
         };
         let Some(rows) = self.tenants.get_mut(id) else { return };
         match write {
@@ -192,19 +192,6 @@ impl State {
             .catalog(self.config_version, plan_of, former.collect())
             .map_err(crate::rows::damaged)?;
         Ok(Config { catalog, document: self.document.clone() })
-    }
-
-    /// The configuration as it would be after a change.
-    pub(super) fn config_with(&self, change: ConfigChange) -> Result<Config, StoreError> {
-        let mut after = Self {
-            config_version: self.config_version,
-            document: self.document.clone(),
-            plans: self.plans.clone(),
-            identities: self.identities.clone(),
-            ..Self::default()
-        };
-        after.apply_config(change);
-        after.config()
     }
 
     /// Hands out rows, and only those that are needed.

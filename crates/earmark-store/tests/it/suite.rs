@@ -1,5 +1,7 @@
 //! The memory store under the suite that every store passes.
 
+use std::sync::Arc;
+
 use earmark_store::clock::ManualClock;
 use earmark_store::conformance::Harness;
 use earmark_store::memory::MemoryStore;
@@ -22,8 +24,8 @@ impl<const ROUND: usize> Harness for Memory<ROUND> {
         Self { store, clock }
     }
 
-    fn store(&self) -> MemoryStore {
-        self.store.clone()
+    fn store(&self) -> Arc<MemoryStore> {
+        Arc::new(self.store.clone())
     }
 
     async fn reopen(&mut self) {

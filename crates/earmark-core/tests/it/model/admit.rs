@@ -9,6 +9,9 @@ use super::{Leg, Model, Part, Reason, span_min};
 /// The largest amount and counter.
 const TOP: i64 = (1 << 53) - 1;
 
+/// Stands for a reset that depends on how calls in flight end.
+const UNKNOWN_MS: i64 = i64::MIN;
+
 /// Why amounts are not taken.
 pub(super) enum NotTaken {
     /// Any of these is the right answer.
@@ -37,24 +40,29 @@ impl Model {
     ) -> Result<Vec<Part>, NotTaken> {
         let mut parts = Vec::new();
         let mut reasons = Vec::new();
+        let mut overflow = None;
         for (meter, range) in amounts {
+            let top = self.top(meter, dimensions, now_ms, is_charge);
+            if range.min().get() > top {
+                overflow.get_or_insert(meter.clone());
+            }
             match self.fit(meter, *range, dimensions, now_ms, is_charge) {
-                Ok(amount) => {
+                Ok(most) => {
+                    let amount = most.min(top);
                     parts.push(self.part(meter, amount, dimensions, now_ms, is_charge));
                 }
                 Err(because) => reasons.extend(because),
             }
         }
+        let unlisted =
+            reasons.iter().any(|(reason, _)| reason.code == DenialCode::MeterNotInPlan);
+        if let Some(meter) = overflow
+            && !unlisted
+        {
+            return Err(NotTaken::Overflow(meter));
+        }
         if !reasons.is_empty() {
             return Err(NotTaken::Denied(self.most_final(reasons)));
-        }
-        for part in &parts {
-            for leg in &part.counters {
-                let sum = self.used(&leg.counter, now_ms) + self.held(&leg.counter);
-                if sum + leg.amount > TOP {
-                    return Err(NotTaken::Overflow(part.meter.clone()));
-                }
-            }
         }
         Ok(parts)
     }
@@ -79,6 +87,23 @@ impl Model {
                 })
             })
             .collect()
+    }
+
+    /// How much more the fullest counter of a meter can count at all (R1).
+    fn top(
+        &self,
+        meter: &MeterName,
+        dimensions: &Dimensions,
+        now_ms: i64,
+        is_charge: bool,
+    ) -> i64 {
+        let limits = self.limits_for(meter, dimensions).into_iter();
+        limits
+            .filter(|limit| !(is_charge && limit.window == Window::InFlight))
+            .map(|limit| self.counter(limit, dimensions, now_ms))
+            .map(|counter| TOP - self.used(&counter, now_ms) - self.held(&counter))
+            .min()
+            .unwrap_or(TOP)
     }
 
     fn room(&self, gate: &Gate<'_>, now_ms: i64) -> i64 {
@@ -108,8 +133,8 @@ impl Model {
         }
         let mut reasons = Vec::new();
         for limit in self.full_limits(meter, dimensions, now_ms, is_charge) {
-            most = 0;
-            if min > 0 {
+            // Holding nothing puts no value into use; a range that could is refused as a whole.
+            if most > 0 {
                 reasons.push(because(DenialCode::TooManyCombinations, Some(limit), 0));
             }
         }
@@ -185,6 +210,8 @@ impl Model {
             Window::Hour => (now_ms.div_euclid(3_600_000) + 1) * 3_600_000,
             Window::Calendar(kind) => self.in_progress(kind, now_ms).end_ms,
             Window::Lifetime | Window::InFlight => i64::MAX,
+            // What is held and stays used however it ends is not in a slice yet.
+            Window::Rolling(_) if !self.book.meters[&gate.limit.meter].refund => UNKNOWN_MS,
             Window::Rolling(span) => {
                 let slice_ms = i64::from(span.minutes()) * 1_000;
                 let mut at_ms = now_ms;
@@ -202,7 +229,8 @@ impl Model {
     fn most_final(&self, mut reasons: Vec<(Reason, i64)>) -> Vec<Reason> {
         let code = reasons.iter().map(|(reason, _)| reason.code).min().unwrap();
         reasons.retain(|(reason, _)| reason.code == code);
-        if code == DenialCode::LimitExhausted {
+        let is_known = |(_, resets_ms): &(Reason, i64)| *resets_ms != UNKNOWN_MS;
+        if code == DenialCode::LimitExhausted && reasons.iter().all(is_known) {
             let latest_ms = reasons.iter().map(|(_, resets_ms)| *resets_ms).max().unwrap();
             reasons.retain(|(_, resets_ms)| *resets_ms == latest_ms);
         }

@@ -76,8 +76,7 @@ impl Model {
 
     pub(super) fn patch(&mut self, patch: &TenantPatch, now_ms: i64) -> Result<(), CommandError> {
         let tenant = self.of_tenant();
-        let status =
-            if tenant.suspended { TenantStatus::Suspended } else { TenantStatus::Active };
+        let status = if tenant.suspended { TenantStatus::Suspended } else { TenantStatus::Active };
         let zone = patch.zone.clone().unwrap_or_else(|| tenant.calendar.zone.clone());
         let anchor = patch.anchor.unwrap_or(tenant.calendar.anchor);
         let fields = TenantFields {

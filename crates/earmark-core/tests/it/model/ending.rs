@@ -183,12 +183,13 @@ impl Model {
         now_ms: i64,
     ) -> (bool, Vec<Charge>) {
         let late = !self.holds[&id].is_open();
-        self.take_back_expiry(id, now_ms);
+        let taken_back = self.take_back_expiry(id, now_ms);
         // Not among the open holds while its parts are charged.
         let hold = self.holds.remove(&id).unwrap();
         let mut done = Vec::new();
         for index in 0..hold.parts.len() {
-            let charge = self.charge_part(&hold.parts, charges, index, now_ms);
+            let back = late.then(|| taken_back.get(index).cloned().unwrap_or_default());
+            let charge = self.charge_part(&hold.parts, charges, index, back, now_ms);
             self.uses.extend(charge.counters.iter().cloned());
             self.grant_uses.extend(charge.grants.iter().copied());
             done.push(charge);
@@ -197,17 +198,19 @@ impl Model {
         (late, done)
     }
 
-    /// Takes back what expiry charged, never below 0.
-    fn take_back_expiry(&mut self, id: HoldId, now_ms: i64) {
+    /// Takes back what expiry charged, never below 0; returns it, part by part.
+    fn take_back_expiry(&mut self, id: HoldId, now_ms: i64) -> Vec<Charge> {
         let hold = self.holds.get_mut(&id).unwrap();
-        for charge in std::mem::take(&mut hold.expiry) {
-            for charged in charge.counters {
-                let most = self.used_where_charged(&charged, now_ms);
+        let charges = std::mem::take(&mut hold.expiry);
+        for charge in &charges {
+            for charged in &charge.counters {
+                let most = self.used_where_charged(charged, now_ms);
                 let delta = -charged.delta.min(most);
-                self.uses.push(Use { delta, ..charged });
+                self.uses.push(Use { delta, ..charged.clone() });
             }
             self.grant_uses.extend(charge.grants.iter().map(|(grant, used)| (*grant, -used)));
         }
+        charges
     }
 
     fn used_where_charged(&self, charged: &Use, now_ms: i64) -> i64 {
@@ -220,7 +223,14 @@ impl Model {
 
     /// Charges one part: plan room first, then its own grants, then for an excess other
     /// grants, then debt (R16).
-    fn charge_part(&self, parts: &[Part], charges: &[i64], index: usize, now_ms: i64) -> Charge {
+    fn charge_part(
+        &self,
+        parts: &[Part],
+        charges: &[i64],
+        index: usize,
+        taken_back: Option<Charge>,
+        now_ms: i64,
+    ) -> Charge {
         let (part, amount) = (&parts[index], charges[index]);
         let rooms = part.counters.iter().filter(|leg| leg.grantable).filter_map(|leg| {
             // A slice that is outside limits nothing (R11).
@@ -236,7 +246,15 @@ impl Model {
         let mut excess = (amount - part.amount).max(0);
         let mut charge = Charge::default();
         for (id, leg_amount) in &part.grants {
-            let taken = rest.min(*leg_amount).min(self.left(&self.grants[id]));
+            let grant = &self.grants[id];
+            // After an expiry: only what that charged, or what the grant still has.
+            let own = match &taken_back {
+                Some(charge) if self.is_over(grant, now_ms) => {
+                    charge.grants.iter().filter(|(of, _)| of == id).map(|(_, used)| *used).sum()
+                }
+                _ => self.left(grant),
+            };
+            let taken = rest.min(*leg_amount).min(own);
             if taken > 0 {
                 charge.grants.push((*id, taken));
                 rest -= taken;
@@ -312,7 +330,10 @@ impl Model {
         let refused = |error| NotExtended::Refused(vec![error]);
         let hold = self.hold_that_answers(id, now_ms).map_err(refused)?.clone();
         let suspended = self.of_tenant().suspended;
-        let expires_ms = hold.expires_ms.max((now_ms + request.ttl.ms()).min(hold.created_ms + DAY_MS));
+        let anew_ms = (now_ms + request.ttl.ms()).min(hold.created_ms + DAY_MS);
+        // An expired hold's own end is in the past, unless the clock was repaired since.
+        let old_ms = if hold.is_open() { hold.expires_ms } else { i64::MIN };
+        let expires_ms = anew_ms.max(old_ms);
         match hold.state {
             State::Settled { .. } => return Err(refused(CommandError::AlreadySettled(id))),
             State::Released { .. } => return Err(refused(CommandError::AlreadyReleased(id))),
@@ -360,15 +381,30 @@ impl Model {
         Ok(())
     }
 
+    /// Whether a repair to `clock` touches what rolling counters do not remember exactly:
+    /// holds that may still be charged in slices after it, and slices that were outside and
+    /// would be inside again.
+    pub(crate) fn blurs_rolling_counters(&self, clock: TimestampMs) -> bool {
+        let holds = self.holds.values();
+        let unresolved =
+            holds.filter(|hold| matches!(hold.state, State::Open | State::Expired { .. }));
+        let mut later = unresolved.flat_map(|hold| &hold.parts).filter(|p| p.held_ms > clock.0);
+        let last_ms = self.tenant.as_ref().map_or(clock.0, |tenant| tenant.last_ms);
+        let mut rolling = self.uses.iter().filter(|u| u.span_min.is_some());
+        later.any(|part| part.counters.iter().any(|leg| leg.span_min().is_some()))
+            || rolling.any(|u| u.counts(clock.0) && !u.counts(last_ms))
+    }
+
     /// After a clock repair nothing is held later than now, nor expires later than a day
     /// from now (R8).
     pub(super) fn pull_back_to(&mut self, now: TimestampMs) {
-        let now_ms = now.0;
+        let (now_ms, seq) = (now.0, self.seq() + 1);
         let pull = |held_ms: &mut i64| *held_ms = (*held_ms).min(now_ms);
         self.uses.iter_mut().for_each(|u| pull(&mut u.held_ms));
         for hold in self.holds.values_mut() {
-            if hold.is_open() {
-                hold.expires_ms = hold.expires_ms.min(now_ms + DAY_MS);
+            if hold.is_open() && hold.expires_ms > now_ms + DAY_MS {
+                hold.expires_ms = now_ms + DAY_MS;
+                hold.seq = seq;
             }
             hold.parts.iter_mut().for_each(|part| pull(&mut part.held_ms));
             let charged = hold.expiry.iter_mut().flat_map(|charge| &mut charge.counters);

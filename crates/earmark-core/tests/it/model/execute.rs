@@ -22,6 +22,7 @@ pub(crate) enum Expected {
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     Hold(HoldId),
+    Looked(HoldId),
     Ended(HoldId),
     Extended { hold: HoldId, amounts: Amounts, expires_ms: i64 },
     Charged(Amounts),
@@ -69,7 +70,9 @@ impl Model {
         let last_ms = self.of_tenant().last_ms;
         if matches!(command.operation, Operation::RepairClock { .. }) {
             self.process_due(clock.0);
-            self.repair_clock(clock);
+            if self.of_tenant().last_ms > clock.0 {
+                self.repair_clock(clock);
+            }
             return self.done(Outcome::Tenant { created: false });
         }
         if last_ms - clock.0 > BEHIND_MS_MAX {
@@ -77,13 +80,14 @@ impl Model {
             return CommandError::ClockBehind(ClockBehind { behind_ms }).into();
         }
         let now_ms = self.now(clock);
+        self.roll_windows(now_ms);
         self.process_due(now_ms);
         self.execute_at(command, now_ms)
     }
 
     fn execute_at(&mut self, command: &Command, now_ms: i64) -> Expected {
         if let Some(key) = &command.key
-            && let Some(repeated) = self.repeat(key, &command.operation)
+            && let Some(repeated) = self.repeat(key, &command.operation, now_ms)
         {
             return repeated;
         }
@@ -94,7 +98,10 @@ impl Model {
                     let operation = command.operation.clone();
                     let state = match &outcome {
                         Outcome::Hold(id) => KeyState::Hold(*id),
-                        first => KeyState::Answer(operation, Box::new(first.clone()), self.seq()),
+                        first => {
+                            let seq = self.seq_of(first);
+                            KeyState::Answer(operation, Box::new(first.clone()), seq)
+                        }
                     };
                     self.keys.insert(key.clone(), state);
                 }
@@ -107,7 +114,7 @@ impl Model {
     /// An answer about a hold has the number of the change that last touched it.
     fn seq_of(&self, outcome: &Outcome) -> i64 {
         match outcome {
-            Outcome::Hold(id) | Outcome::Ended(id) => self.holds[id].seq,
+            Outcome::Hold(id) | Outcome::Looked(id) | Outcome::Ended(id) => self.holds[id].seq,
             _ => self.seq(),
         }
     }
@@ -117,9 +124,9 @@ impl Model {
     }
 
     /// A key that was used: the same answer, or a conflict (R29).
-    fn repeat(&self, key: &KeyUse, operation: &Operation) -> Option<Expected> {
+    fn repeat(&self, key: &KeyUse, operation: &Operation, now_ms: i64) -> Option<Expected> {
         let reused = CommandError::KeyReused(key.key.clone()).into();
-        let (first, outcome, seq) = match self.key_in_use(&key.key)? {
+        let (first, outcome, seq) = match self.key_in_use(&key.key, now_ms)? {
             KeyState::Hold(id) => {
                 let (_, first) = self.holds[id].key.as_ref().unwrap();
                 (first, Outcome::Hold(*id), self.holds[id].seq)
@@ -128,6 +135,11 @@ impl Model {
         };
         if !is_same_request(first, operation) {
             return Some(reused);
+        }
+        if let Outcome::Ended(id) = &outcome
+            && let Err(gone) = self.hold_that_answers(*id, now_ms)
+        {
+            return Some(gone.into());
         }
         Some(Expected::Done { outcome, seq, replayed: Some(true) })
     }
@@ -216,7 +228,7 @@ impl Model {
             }
             Operation::Look { hold } => {
                 self.hold_that_answers(*hold, now_ms)?;
-                fresh(Outcome::Hold(*hold))
+                fresh(Outcome::Looked(*hold))
             }
             Operation::Usage { .. } => fresh(Outcome::Usage),
             Operation::Grant(request) => {
@@ -323,9 +335,7 @@ impl Model {
         now_ms: i64,
     ) -> Result<Result<Amounts, Vec<Reason>>, Expected> {
         match self.take(amounts, dimensions, now_ms, false) {
-            Ok(parts) => {
-                Ok(Ok(parts.into_iter().map(|part| (part.meter, part.amount)).collect()))
-            }
+            Ok(parts) => Ok(Ok(parts.into_iter().map(|part| (part.meter, part.amount)).collect())),
             Err(Expected::Denied(reasons)) => Ok(Err(reasons)),
             Err(expected) => Err(expected),
         }
@@ -345,4 +355,3 @@ fn hold_named(operation: &Operation) -> Option<HoldId> {
         _ => None,
     }
 }
-

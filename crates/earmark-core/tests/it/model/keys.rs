@@ -55,11 +55,12 @@ pub(super) fn is_same_request(one: &Operation, other: &Operation) -> bool {
 }
 
 impl Model {
-    /// What a key answers with, unless its hold has freed it.
-    pub(super) fn key_in_use(&self, key: &IdempotencyKey) -> Option<&KeyState> {
+    /// What a key answers with, unless its hold has freed it or answers no more.
+    pub(super) fn key_in_use(&self, key: &IdempotencyKey, now_ms: i64) -> Option<&KeyState> {
         let state = self.keys.get(key)?;
         match state {
             KeyState::Hold(id) if !self.holds[id].keeps_key() => None,
+            KeyState::Hold(id) if self.hold_that_answers(*id, now_ms).is_err() => None,
             _ => Some(state),
         }
     }

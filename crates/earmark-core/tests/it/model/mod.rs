@@ -308,9 +308,10 @@ impl Model {
     /// The limits of the plan on a meter whose `where` matches.
     fn limits_for(&self, meter: &MeterName, dimensions: &Dimensions) -> Vec<&LimitSpec> {
         let matches = |limit: &&LimitSpec| {
-            limit.filter.iter().all(|(name, globs)| {
-                globs.iter().any(|glob| glob.matches(dimensions.value(name)))
-            })
+            limit
+                .filter
+                .iter()
+                .all(|(name, globs)| globs.iter().any(|glob| glob.matches(dimensions.value(name))))
         };
         self.limits().iter().filter(|limit| limit.meter == *meter).filter(matches).collect()
     }
@@ -392,13 +393,20 @@ impl Model {
         possible && limit.grantable.unwrap_or(long && limit.per.is_empty())
     }
 
-    // ── order ────────────────────────────────────────────────────────────────────────────
-
-    /// One committed change: its number, its time, and the windows as they stand (R31).
-    fn commit(&mut self, now_ms: i64) {
+    /// A window that rolls takes no number (R31), yet no clock takes it back (R8).
+    fn roll_windows(&mut self, now_ms: i64) {
         let windows = self.windows_at(now_ms);
         let tenant = self.tenant.as_mut().unwrap();
-        tenant.windows = windows;
+        if windows != tenant.windows {
+            (tenant.windows, tenant.last_ms) = (windows, now_ms);
+        }
+    }
+
+    // ── order ────────────────────────────────────────────────────────────────────────────
+
+    /// One committed change: its number and its time (R31).
+    fn commit(&mut self, now_ms: i64) {
+        let tenant = self.tenant.as_mut().unwrap();
         tenant.seq += 1;
         tenant.last_ms = now_ms;
     }

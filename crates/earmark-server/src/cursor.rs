@@ -1,0 +1,93 @@
+//! Cursors: where the next page of a list begins, opaque to clients.
+//!
+//! A cursor names its list, so that one of another list is refused and not misread.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use earmark_core::{EntryId, HoldId, TenantId};
+
+use crate::bounds::CURSOR_CHARS_MAX;
+use crate::error::Problem;
+
+/// A place in a list.
+pub(crate) trait Place: Sized {
+    /// The list.
+    const LIST: char;
+    /// The place as text.
+    fn write(&self) -> String;
+    /// Reads it; `None` for what [`Place::write`] never wrote.
+    fn read(text: &str) -> Option<Self>;
+}
+
+impl Place for EntryId {
+    const LIST: char = 'e';
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (seq, line) = text.split_once('.')?;
+        let id = Self { seq: seq.parse().ok()?, line: line.parse().ok()? };
+        (0 < id.seq && 0 <= id.line && id.to_string() == text).then_some(id)
+    }
+}
+
+impl Place for HoldId {
+    const LIST: char = 'h';
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Place for TenantId {
+    const LIST: char = 't';
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+/// The cursor of a place.
+pub(crate) fn write<P: Place>(place: &P) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}{}", P::LIST, place.write()))
+}
+
+/// The place of a cursor, or the refusal of a text that is none.
+pub(crate) fn read<P: Place>(cursor: &str) -> Result<P, Problem> {
+    let bounded = Some(cursor).filter(|cursor| cursor.len() <= CURSOR_CHARS_MAX);
+    let place = bounded
+        .and_then(|cursor| URL_SAFE_NO_PAD.decode(cursor).ok())
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .and_then(|text| P::read(text.strip_prefix(P::LIST)?));
+    place.ok_or_else(|| {
+        Problem::invalid("cursor", "not a cursor of this list; send the `next` of the last page")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_read_as_they_were_written_and_for_their_list_only() {
+        let place = EntryId { seq: 812, line: 3 };
+        let cursor = write(&place);
+        assert_eq!(read::<EntryId>(&cursor).unwrap(), place);
+        assert!(read::<HoldId>(&cursor).is_err());
+        let tenant = TenantId::new(&"x".repeat(128)).unwrap();
+        assert_eq!(read::<TenantId>(&write(&tenant)).unwrap(), tenant);
+        for bad in ["", "e", "Zm9v", "ZTEuMA==", "ZTAuMA", "ZTAxLjA", &"A".repeat(300)] {
+            assert!(read::<EntryId>(bad).is_err(), "{bad}");
+        }
+    }
+}

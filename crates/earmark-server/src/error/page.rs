@@ -1,0 +1,39 @@
+//! The page that `type` of every problem links to, made from the table of codes.
+
+use earmark_core::Retry;
+
+use super::table::Code;
+
+/// The page as HTML; needs nothing from elsewhere.
+pub(crate) fn denials_page() -> String {
+    let mut page = String::from(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>Earmark: denials and errors</title>\
+         <style>body{font:16px/1.5 system-ui,sans-serif;max-width:46em;margin:2em auto;padding:0 1em}\
+         code{background:#8882;padding:.1em .3em;border-radius:3px}\
+         h2{margin:1.6em 0 .2em}h2:target{background:#fd08}small{color:#777}</style>\n\
+         <h1>Denials and errors</h1>\n\
+         <p>Every refusal is <code>application/problem+json</code> with one of these codes. \
+         <code>x-should-retry</code> says whether the same request may succeed later.</p>\n",
+    );
+    for code in Code::ALL {
+        let retry = match (code, code.retry()) {
+            (Code::LimitExhausted, _) => "retry only if the reset is within a minute",
+            (_, Retry::Never) => "do not retry",
+            (_, Retry::Soon | Retry::AfterMs(_)) => "retry after a second",
+        };
+        page.push_str(&format!(
+            "<h2 id=\"{0}\"><code>{0}</code></h2>\n<p><b>{1}.</b> {2}<br><small>{3} · {retry}</small></p>\n",
+            code.as_str(),
+            code.title(),
+            escaped(code.meaning()),
+            code.status().as_u16(),
+        ));
+    }
+    page.push_str("</html>\n");
+    page
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

@@ -1,0 +1,221 @@
+//! Metrics: what the engine tells, what the listener sees, in the OpenMetrics format.
+//!
+//! Labels are few and bounded: codes, operations, route templates, meters that are declared;
+//! never a tenant, a user or a model.
+
+mod labels;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use earmark_core::{Answer, Outcome, TenantId};
+use earmark_engine::{BatchObservation, CallError, Observe};
+use http::{Method, StatusCode};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use labels::{AmountLabels, AnswerLabels, HoldLabels, RequestLabels, RouteLabels};
+
+use crate::error::Code;
+
+/// All metrics of a server; also the engine's observer.
+pub struct Metrics {
+    registry: Registry,
+    holds: Family<HoldLabels, Counter>,
+    answers: Family<AnswerLabels, Counter>,
+    charged: Family<AmountLabels, Counter>,
+    overrun: Family<AmountLabels, Counter>,
+    faults: Counter,
+    busy: Counter,
+    batch_commands: Histogram,
+    batch_tenants: Histogram,
+    queue_wait: Histogram,
+    decide: Histogram,
+    commit: Histogram,
+    queue_len: Gauge,
+    requests: Family<RequestLabels, Counter>,
+    request_time: Family<RouteLabels, Histogram, fn() -> Histogram>,
+}
+
+impl Metrics {
+    /// Metrics that are all zero. Hand them to the engine as its observer and to the server.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("earmark"),
+            holds: Family::default(),
+            answers: Family::default(),
+            charged: Family::default(),
+            overrun: Family::default(),
+            faults: Counter::default(),
+            busy: Counter::default(),
+            batch_commands: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+            batch_tenants: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+            queue_wait: times(),
+            decide: times(),
+            commit: times(),
+            queue_len: Gauge::default(),
+            requests: Family::default(),
+            request_time: Family::new_with_constructor(times as fn() -> Histogram),
+        };
+        metrics.register_engine();
+        metrics.register_server();
+        Arc::new(metrics)
+    }
+
+    fn register_engine(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "holds",
+            "Holds and charges answered, by result; of refusals by code",
+            self.holds.clone(),
+        );
+        registry.register("answers", "Operations answered", self.answers.clone());
+        registry.register("charged", "Amounts charged, by meter", self.charged.clone());
+        registry.register(
+            "overrun",
+            "Amounts charged beyond what was held, by meter",
+            self.overrun.clone(),
+        );
+        registry.register(
+            "tenant_faults",
+            "Commands that met a bug; the tenant is refused after three",
+            self.faults.clone(),
+        );
+        registry.register(
+            "busy_tenants",
+            "Tenants of batches that another node was working on",
+            self.busy.clone(),
+        );
+        registry.register("batch_commands", "Commands in a batch", self.batch_commands.clone());
+        registry.register("batch_tenants", "Tenants in a batch", self.batch_tenants.clone());
+        registry.register_with_unit(
+            "batch_queue_wait",
+            "How long the first command of a batch had waited",
+            Unit::Seconds,
+            self.queue_wait.clone(),
+        );
+        registry.register_with_unit(
+            "batch_decide",
+            "Loading and deciding a batch",
+            Unit::Seconds,
+            self.decide.clone(),
+        );
+        registry.register_with_unit(
+            "batch_commit",
+            "Committing a batch that wrote something",
+            Unit::Seconds,
+            self.commit.clone(),
+        );
+    }
+
+    fn register_server(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("queue_length", "Commands that wait for a batch", self.queue_len.clone());
+        registry.register("requests", "HTTP requests answered", self.requests.clone());
+        registry.register_with_unit(
+            "request_time",
+            "From a request's head to its reply's head",
+            Unit::Seconds,
+            self.request_time.clone(),
+        );
+    }
+
+    /// All metrics as text; `waiting` commands are in the queue.
+    pub(crate) fn encode(&self, waiting: usize) -> Option<String> {
+        self.queue_len.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        let mut text = String::new();
+        encode(&mut text, &self.registry).ok()?;
+        Some(text)
+    }
+
+    /// One HTTP request was answered.
+    pub(crate) fn request(
+        &self,
+        method: &Method,
+        route: String,
+        status: StatusCode,
+        elapsed: Duration,
+    ) {
+        let method = labels::method(method);
+        self.request_time
+            .get_or_create(&RouteLabels { method, route: route.clone() })
+            .observe(elapsed.as_secs_f64());
+        let labels = RequestLabels { method, route, status: status.as_u16() };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    fn hold(&self, result: &'static str, code: &'static str) {
+        self.holds.get_or_create(&HoldLabels { result, code }).inc();
+    }
+
+    fn count_amounts(&self, outcome: &Outcome) {
+        let no_overrun = Vec::new();
+        let (charged, overrun) = match outcome {
+            Outcome::Ended { charged, overrun, .. } => (charged, overrun),
+            Outcome::Charged { charged, .. } => (charged, &no_overrun),
+            Outcome::Hold(_)
+            | Outcome::Extended { .. }
+            | Outcome::Checked { .. }
+            | Outcome::Usage { .. }
+            | Outcome::Granted { .. }
+            | Outcome::Adjusted { .. }
+            | Outcome::Restarted { .. }
+            | Outcome::Tenant { .. }
+            | Outcome::Swept => return,
+        };
+        for (family, amounts) in [(&self.charged, charged), (&self.overrun, overrun)] {
+            for (meter, amount) in amounts {
+                let labels = AmountLabels { meter: meter.to_string() };
+                family.get_or_create(&labels).inc_by(amount.get().unsigned_abs());
+            }
+        }
+    }
+}
+
+/// From 50 µs, below one commit, to about 13 s.
+fn times() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_05, 2.0, 19))
+}
+
+impl Observe for Metrics {
+    fn batch(&self, batch: &BatchObservation) {
+        let count = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        self.batch_commands.observe(count(batch.commands));
+        self.batch_tenants.observe(count(batch.tenants));
+        self.queue_wait.observe(batch.queue_wait.as_secs_f64());
+        self.decide.observe(batch.decide.as_secs_f64());
+        if batch.wrote {
+            self.commit.observe(batch.commit.as_secs_f64());
+        }
+        self.busy.inc_by(u64::try_from(batch.busy).unwrap_or(u64::MAX));
+    }
+
+    fn answered(&self, operation: &'static str, result: Result<&Answer, &CallError>) {
+        let (kind, code) = match result {
+            Ok(answer) if answer.replayed => ("replayed", ""),
+            Ok(_) => ("done", ""),
+            Err(error @ CallError::Denied { .. }) => ("denied", Code::of_call(error).as_str()),
+            Err(error @ CallError::Command(_)) => ("refused", Code::of_call(error).as_str()),
+            Err(error) => ("failed", Code::of_call(error).as_str()),
+        };
+        if matches!(operation, "hold" | "charge") {
+            let kind = if kind == "done" { "admitted" } else { kind };
+            self.hold(kind, code);
+        }
+        self.answers.get_or_create(&AnswerLabels { operation, result: kind, code }).inc();
+        if let Ok(answer) = result
+            && !answer.replayed
+        {
+            self.count_amounts(&answer.outcome);
+        }
+    }
+
+    fn faulted(&self, _: &TenantId) {
+        self.faults.inc();
+    }
+}

@@ -1,0 +1,114 @@
+//! All routes: one file for each resource, put together here.
+
+mod charges;
+mod config;
+mod corrections;
+mod documented;
+mod entries;
+mod gateway;
+mod holds;
+mod keys;
+mod look;
+mod plans;
+mod system;
+mod tenants;
+mod upstreams;
+mod usage;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{any, get};
+use earmark_core::{Command, Dimensions, Operation, Outcome, Tenant, TenantId, TimestampMs};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+pub(crate) use documented::by_status;
+pub(crate) use gateway::Provider;
+
+use crate::edge;
+use crate::error::Problem;
+use crate::state::App;
+
+/// Everything that is described in OpenAPI.
+pub(crate) fn described() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(holds::hold, look::list))
+        .routes(routes!(look::look))
+        .routes(routes!(holds::settle))
+        .routes(routes!(holds::release))
+        .routes(routes!(holds::extend))
+        .routes(routes!(charges::charge))
+        .routes(routes!(charges::check))
+        .routes(routes!(usage::usage))
+        .routes(routes!(entries::list))
+        .routes(routes!(tenants::list))
+        .routes(routes!(tenants::put, tenants::get, tenants::patch))
+        .routes(routes!(tenants::clear_fault))
+        .routes(routes!(tenants::repair_clock))
+        .routes(routes!(corrections::grant))
+        .routes(routes!(corrections::adjust))
+        .routes(routes!(corrections::restart))
+        .routes(routes!(keys::make_for_tenant, keys::list_of_tenant))
+        .routes(routes!(keys::revoke_of_tenant))
+        .routes(routes!(keys::make_trusted, keys::list_trusted))
+        .routes(routes!(keys::revoke_trusted))
+        .routes(routes!(plans::list))
+        .routes(routes!(plans::put, plans::get))
+        .routes(routes!(plans::retire))
+        .routes(routes!(config::get, config::put))
+        .routes(routes!(config::compare))
+        .routes(routes!(upstreams::list))
+        .routes(routes!(system::healthz))
+        .routes(routes!(system::readyz))
+        .routes(routes!(system::metrics))
+}
+
+/// The whole server.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let docs = SwaggerUi::new("/docs").config(Config::new(["/openapi.json"]));
+    let (described, _) = described().split_for_parts();
+    described
+        .route("/", get(system::root))
+        .route("/openapi.json", get(system::openapi_json))
+        .route("/docs/denials", get(system::denials))
+        .merge(docs)
+        .route("/openai", any(gateway::openai))
+        .route("/openai/{*rest}", any(gateway::openai))
+        .route("/anthropic", any(gateway::anthropic))
+        .route("/anthropic/{*rest}", any(gateway::anthropic))
+        .fallback(system::no_route)
+        .method_not_allowed_fallback(system::no_method)
+        .layer(from_fn_with_state(Arc::clone(&app), edge::answer))
+        .with_state(app)
+}
+
+/// Metrics and health alone, without keys.
+pub(crate) fn metrics_router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/metrics", get(system::open_metrics))
+        .route("/healthz", get(system::healthz))
+        .route("/readyz", get(system::readyz))
+        .fallback(system::no_route)
+        .method_not_allowed_fallback(system::no_method)
+        .layer(from_fn_with_state(Arc::clone(&app), edge::answer))
+        .with_state(app)
+}
+
+/// A tenant that exists, and the store's time at which it was looked at.
+struct Existing {
+    tenant: Box<Tenant>,
+    now: TimestampMs,
+}
+
+/// Looks at a tenant; refused as `tenant_not_found` where there is none.
+async fn existing(app: &App, tenant: &TenantId) -> Result<Existing, Problem> {
+    let look = Command::new(Operation::Usage { dimensions: Dimensions::default() });
+    let answer = app.execute(tenant, look, None).await?;
+    let Outcome::Usage { tenant, .. } = answer.outcome else {
+        return Err(Problem::internal("usage without a tenant"));
+    };
+    Ok(Existing { tenant, now: answer.now })
+}

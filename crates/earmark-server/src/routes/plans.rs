@@ -1,0 +1,117 @@
+//! Plans: versioned and retired, never deleted (R27).
+
+use axum::extract::State;
+use axum::response::Response;
+use earmark_core::PlanName;
+use earmark_engine::document::PlanDocument;
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::documented::{ConfigRefused, NoPlan};
+use crate::auth::{Admin, Named};
+use crate::error::{Code, Problem};
+use crate::json::JsonBody;
+use crate::reply::json;
+use crate::state::{App, Shared};
+
+/// A plan as it stands.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Plan)]
+pub(crate) struct PlanReply {
+    /// Its name.
+    #[schema(example = "free")]
+    plan: String,
+    /// 1 and up, one more with each change.
+    version: i64,
+    /// A retired plan keeps its tenants and takes no new ones.
+    retired: bool,
+    /// Whether unknown tenants of admin and service callers get it.
+    default: bool,
+    /// What it says, as it can be put back.
+    definition: PlanDocument,
+}
+
+/// All plans in order of name.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PlansReply {
+    plans: Vec<PlanReply>,
+}
+
+/// Create a plan, or change it.
+///
+/// Holds for the next batch on every node; counters stay as they are.
+#[utoipa::path(
+    put, path = "/v1/plans/{plan}", tag = "plans", request_body = PlanDocument,
+    responses(
+        (status = 201, description = "Created", body = PlanReply),
+        (status = 200, description = "Changed", body = PlanReply),
+        ConfigRefused
+    )
+)]
+pub(crate) async fn put(
+    _: Admin,
+    Named(name): Named<PlanName>,
+    State(app): Shared,
+    JsonBody(body): JsonBody<PlanDocument>,
+) -> Result<Response, Problem> {
+    let is_new = app.quota.config().catalog.plan(&name).is_none();
+    app.quota.put_plan(&name, body).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(json(status, &told(&app, &name)?))
+}
+
+/// Look at a plan.
+#[utoipa::path(
+    get, path = "/v1/plans/{plan}", tag = "plans",
+    responses((status = 200, description = "The plan as it stands", body = PlanReply), NoPlan)
+)]
+pub(crate) async fn get(
+    _: Admin,
+    Named(name): Named<PlanName>,
+    State(app): Shared,
+) -> Result<Response, Problem> {
+    Ok(json(StatusCode::OK, &told(&app, &name)?))
+}
+
+/// List plans.
+#[utoipa::path(
+    get, path = "/v1/plans", tag = "plans",
+    responses((status = 200, description = "All plans, retired ones included", body = PlansReply))
+)]
+pub(crate) async fn list(_: Admin, State(app): Shared) -> Result<Response, Problem> {
+    let config = app.quota.config();
+    let names = config.catalog.plans().map(|plan| &plan.name);
+    let plans = names.map(|name| told(&app, name)).collect::<Result<_, _>>()?;
+    Ok(json(StatusCode::OK, &PlansReply { plans }))
+}
+
+/// Retire a plan.
+///
+/// It keeps its tenants and takes no new ones. Putting it again takes it back into use.
+#[utoipa::path(
+    post, path = "/v1/plans/{plan}/retire", tag = "plans",
+    responses((status = 200, description = "Retired", body = PlanReply), NoPlan, ConfigRefused)
+)]
+pub(crate) async fn retire(
+    _: Admin,
+    Named(name): Named<PlanName>,
+    State(app): Shared,
+) -> Result<Response, Problem> {
+    app.quota.retire_plan(&name).await?;
+    Ok(json(StatusCode::OK, &told(&app, &name)?))
+}
+
+fn told(app: &App, name: &PlanName) -> Result<PlanReply, Problem> {
+    let config = app.quota.config();
+    let missing = || Problem::new(Code::PlanNotFound, format!("there is no plan {name}"));
+    let plan = config.catalog.plan(name).ok_or_else(missing)?;
+    let definition = config.document.plans.get(name.as_str()).cloned().ok_or_else(missing)?;
+    Ok(PlanReply {
+        plan: name.to_string(),
+        version: plan.version,
+        retired: plan.retired,
+        default: config.catalog.default_plan() == Some(name),
+        definition,
+    })
+}

@@ -1,0 +1,190 @@
+//! Commands that change something.
+
+use clap::{Args, Subcommand};
+
+/// What `apply` takes.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  earmark apply --dry-run\n  earmark apply --yes --config plans.toml\n\n\
+    What the file names is set. Plans and meters that it does not name stay; retire a plan with \
+    `earmark plan retire`."
+)]
+pub(crate) struct ApplyArgs {
+    /// Only show what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+/// Plans.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlanCommand {
+    /// All plans
+    List,
+    /// One plan with its limits
+    Show {
+        /// Its name
+        plan: String,
+    },
+    /// Take a plan out of use for new tenants; its tenants keep it
+    Retire {
+        /// Its name
+        plan: String,
+    },
+}
+
+/// Tenants.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TenantCommand {
+    /// All tenants
+    List {
+        /// Ids that begin so
+        #[arg(long, default_value = "")]
+        prefix: String,
+        /// On that plan
+        #[arg(long)]
+        plan: Option<String>,
+    },
+    /// One tenant
+    Show {
+        /// Its id
+        tenant: String,
+    },
+    /// Create a tenant, or set every field of one
+    #[command(
+        after_help = "Example:\n  earmark tenant create acme --plan free --time-zone Europe/Berlin"
+    )]
+    Create {
+        /// Its id
+        tenant: String,
+        #[command(flatten)]
+        fields: TenantFieldsArgs,
+    },
+    /// Change some fields of a tenant
+    #[command(after_help = "Example:\n  earmark tenant set acme --plan pro --anchor 2026-11-24")]
+    Set {
+        /// Its id
+        tenant: String,
+        #[command(flatten)]
+        fields: TenantFieldsArgs,
+    },
+    /// Refuse new holds and charges; calls in flight end normally
+    Suspend {
+        /// Its id
+        tenant: String,
+    },
+    /// Admit again
+    Resume {
+        /// Its id
+        tenant: String,
+    },
+    /// Open fresh calendar windows now
+    Restart {
+        /// Its id
+        tenant: String,
+        /// day, week, month or year; month and year unless named
+        #[arg(long = "window")]
+        windows: Vec<String>,
+    },
+    /// Set a tenant's time back to the store's clock
+    RepairClock {
+        /// Its id
+        tenant: String,
+    },
+    /// Let a tenant that is refused as tenant_faulted try again
+    ClearFault {
+        /// Its id
+        tenant: String,
+    },
+}
+
+/// Fields of a tenant.
+#[derive(Debug, Args)]
+pub(crate) struct TenantFieldsArgs {
+    /// Its plan
+    #[arg(long)]
+    pub(crate) plan: Option<String>,
+    /// IANA name, for example Europe/Berlin
+    #[arg(long)]
+    pub(crate) time_zone: Option<String>,
+    /// Civil day on which months and years begin, for example 2026-11-24
+    #[arg(long)]
+    pub(crate) anchor: Option<String>,
+}
+
+/// API keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key; it is shown once
+    #[command(
+        after_help = "Examples:\n  earmark key create --tenant acme\n  earmark key create --kind service"
+    )]
+    Create {
+        /// The tenant that it is bound to
+        #[arg(long)]
+        tenant: Option<String>,
+        /// The user that it is bound to
+        #[arg(long, requires = "tenant")]
+        user: Option<String>,
+        /// admin or service, for keys without a tenant
+        #[arg(long, conflicts_with = "tenant")]
+        kind: Option<String>,
+        /// For people
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// All keys that are not bound to a tenant, or one tenant's
+    List {
+        /// Of that tenant
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+    /// Revoke a key
+    Revoke {
+        /// Its id, key_…
+        id: String,
+        /// The tenant that it is bound to
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+}
+
+/// What `grant` takes.
+#[derive(Debug, Args)]
+pub(crate) struct GrantArgs {
+    /// To whom
+    pub(crate) tenant: String,
+    /// On which meter
+    pub(crate) meter: String,
+    /// How much
+    pub(crate) amount: i64,
+    /// Lower numbers are used first
+    #[arg(long)]
+    pub(crate) priority: Option<i32>,
+    /// RFC 3339, for example 2027-01-01T00:00:00Z
+    #[arg(long)]
+    pub(crate) expires_at: Option<String>,
+    /// For the ledger
+    #[arg(long)]
+    pub(crate) reason: String,
+}
+
+/// What `adjust` takes.
+#[derive(Debug, Args)]
+pub(crate) struct AdjustArgs {
+    /// Whose
+    pub(crate) tenant: String,
+    /// Which limit, for example ai_messages/month
+    pub(crate) limit: String,
+    /// By how much, for example -3
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) delta: i64,
+    /// Which counter of a `per` limit: user=u_17
+    #[arg(long = "dimension", value_name = "NAME=VALUE")]
+    pub(crate) dimensions: Vec<String>,
+    /// For the ledger
+    #[arg(long)]
+    pub(crate) reason: String,
+}

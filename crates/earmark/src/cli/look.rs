@@ -1,0 +1,53 @@
+//! Commands that only look.
+
+use clap::Args;
+
+/// What `usage` takes.
+#[derive(Debug, Args)]
+pub(crate) struct UsageArgs {
+    /// Whose
+    pub(crate) tenant: String,
+    /// Limits per user: of that user
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// Other dimensions: model=gpt-4o
+    #[arg(long = "dimension", value_name = "NAME=VALUE")]
+    pub(crate) dimensions: Vec<String>,
+}
+
+/// What `entries` takes.
+#[derive(Debug, Args)]
+pub(crate) struct EntriesArgs {
+    /// Whose
+    pub(crate) tenant: String,
+    /// How many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) count: u32,
+    /// Go on where the last page ended
+    #[arg(long)]
+    pub(crate) cursor: Option<String>,
+}
+
+/// What `holds` takes.
+#[derive(Debug, Args)]
+pub(crate) struct HoldsArgs {
+    /// Whose
+    pub(crate) tenant: String,
+    /// open, settled, released or expired
+    #[arg(long)]
+    pub(crate) state: Option<String>,
+    /// How many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) count: u32,
+    /// Go on where the last page ended
+    #[arg(long)]
+    pub(crate) cursor: Option<String>,
+}
+
+/// What `verify` takes.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Only that tenant
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+}

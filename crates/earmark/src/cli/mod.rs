@@ -1,0 +1,126 @@
+//! The catalogue of commands: help, man page and completions come from here.
+
+mod control;
+mod look;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use control::{
+    AdjustArgs, ApplyArgs, GrantArgs, KeyCommand, PlanCommand, TenantCommand, TenantFieldsArgs,
+};
+pub(crate) use look::{EntriesArgs, HoldsArgs, UsageArgs, VerifyArgs};
+
+/// Called wrongly: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(pub(crate) String);
+
+/// Exact usage quotas for AI: allowance is held before a call and settled after it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "earmark",
+    version,
+    about,
+    after_help = "Examples:\n  \
+        earmark serve                      start on an empty directory, with a demo tenant\n  \
+        earmark usage demo                 what the demo tenant has used\n  \
+        earmark grant demo ai_messages 20 --reason thanks\n\n\
+        Every command takes --json. Settings come from flags, then the environment, then the \
+        configuration file."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// Settings that every command knows.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SettingsArgs {
+    /// Data directory [default: ./earmark-data]
+    #[arg(long, env = "EARMARK_DATA", global = true, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Configuration file [default: ./earmark.toml if it is there]
+    #[arg(long, env = "EARMARK_CONFIG", global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Store: sqlite [default: sqlite]
+    #[arg(long, env = "EARMARK_STORE", global = true, value_name = "STORE")]
+    pub(crate) store: Option<String>,
+    /// Address to listen on [default: 127.0.0.1:4050]
+    #[arg(long, env = "EARMARK_LISTEN", global = true, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Admin key instead of the generated one, at least 32 characters
+    #[arg(long, env = "EARMARK_ADMIN_KEY", global = true, hide_env_values = true, hide = true)]
+    pub(crate) admin_key: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server and the gateway (also what no command does)
+    Serve(ServeArgs),
+    /// Put the configuration file's meters and plans into the store, difference first
+    Apply(ApplyArgs),
+    /// Plans
+    #[command(subcommand)]
+    Plan(PlanCommand),
+    /// Tenants
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// API keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Give a tenant extra allowance
+    #[command(
+        after_help = "Example:\n  earmark grant acme ai_messages 20 --reason \"sorry for the outage\""
+    )]
+    Grant(GrantArgs),
+    /// Correct a counter of a tenant
+    #[command(
+        after_help = "Example:\n  earmark adjust acme ai_messages/month -3 --reason \"duplicate calls\""
+    )]
+    Adjust(AdjustArgs),
+    /// What a tenant has used, holds and has left
+    #[command(after_help = "Examples:\n  earmark usage acme\n  earmark usage acme --user u_17")]
+    Usage(UsageArgs),
+    /// A tenant's ledger, newest first
+    #[command(after_help = "Example:\n  earmark entries acme --count 20")]
+    Entries(EntriesArgs),
+    /// A tenant's holds, newest first
+    #[command(after_help = "Example:\n  earmark holds acme --state open")]
+    Holds(HoldsArgs),
+    /// Recompute every counter from the ledger and the open holds, and name each difference
+    #[command(after_help = "Works beside a running server. Exit code 1 when something differs.")]
+    Verify(VerifyArgs),
+    /// Demonstrations
+    #[command(subcommand)]
+    Demo(DemoCommand),
+    /// Print the API's OpenAPI description
+    Openapi,
+}
+
+/// What `serve` takes beside the settings.
+#[derive(Debug, Clone, Args, Default)]
+pub(crate) struct ServeArgs {
+    /// Log as JSON lines
+    #[arg(long)]
+    pub(crate) log_json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DemoCommand {
+    /// 100 chats at once, 40 of 50 used: what each way of counting ends at
+    Race {
+        /// Chats at once
+        #[arg(long, default_value_t = 100)]
+        chats: usize,
+        /// Rounds
+        #[arg(long, default_value_t = 1)]
+        rounds: usize,
+    },
+}

@@ -1,0 +1,84 @@
+//! What stands in the data directory beside the store: the admin key, and where the running
+//! server is. Both are readable by their owner only.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use earmark_core::TimestampMs;
+use earmark_server::{KeyOf, new_key};
+use serde::{Deserialize, Serialize};
+
+/// Where a running server is, for the other commands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ServerFile {
+    /// Host and port.
+    pub(crate) address: String,
+    /// An admin key.
+    pub(crate) key: String,
+    /// Its process.
+    pub(crate) pid: u32,
+}
+
+fn server_path(data: &Path) -> PathBuf {
+    data.join("server.json")
+}
+
+/// The admin key's file.
+pub(crate) fn admin_key_path(data: &Path) -> PathBuf {
+    data.join("admin-key")
+}
+
+/// Writes where the server is; goes when it is dropped.
+pub(crate) struct Announced(PathBuf);
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        // A file that stays tells of a server that does not answer: clients say so.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Tells other commands where the server is.
+pub(crate) fn announce(data: &Path, file: &ServerFile) -> anyhow::Result<Announced> {
+    let path = server_path(data);
+    write_private(&path, serde_json::to_string(file)?.as_bytes())?;
+    Ok(Announced(path))
+}
+
+/// Where a server said that it is, if one did.
+pub(crate) fn announced(data: &Path) -> Option<ServerFile> {
+    let text = std::fs::read_to_string(server_path(data)).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// The admin key of a data directory, made at its first start.
+pub(crate) fn admin_key(data: &Path, now: TimestampMs) -> anyhow::Result<String> {
+    let path = admin_key_path(data);
+    match std::fs::read_to_string(&path) {
+        Ok(key) => Ok(key.trim().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let (_, key) = new_key(KeyOf::Admin, None, now)?;
+            write_private(&path, format!("{key}\n").as_bytes())?;
+            Ok(key)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// Writes a file that only its owner reads: under another name first, so that nobody ever
+/// reads half of it.
+fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let unfinished = path.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let write = || -> std::io::Result<()> {
+        let mut file = options.open(&unfinished)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,119 @@
+//! `earmark serve`: open the store, start the engine, the gateway and the server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use earmark::config_file::ConfigFile;
+use earmark_engine::{EngineOptions, Quota};
+use earmark_gateway::upstream::Upstreams;
+use earmark_gateway::{Gateway, GatewayOptions};
+use earmark_server::{AdminKey, Metrics, Server, ServerOptions};
+use earmark_sqlite::{OpenOptions, SqliteStore};
+use earmark_store::clock::{Clock, SystemClock};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::ServeArgs;
+use crate::data_dir::{self, ServerFile};
+use crate::settings::Settings;
+use crate::{first_start, output, upstreams};
+
+/// Runs until SIGTERM or SIGINT, then finishes what has begun.
+pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Result<()> {
+    log(arguments.log_json);
+    let file = settings.file.as_ref().map(|(_, file)| file);
+    let store = SqliteStore::open(OpenOptions::new(&settings.data))?;
+    let now = SystemClock.now();
+    let admin_key = match &settings.admin_key {
+        Some(key) => key.clone(),
+        None => data_dir::admin_key(&settings.data, now)?,
+    };
+    let metrics = Metrics::new();
+    let options = EngineOptions { observe: metrics.clone(), ..EngineOptions::default() };
+    let quota = Quota::open(store, options).await?;
+    configure(&quota, file).await?;
+    let demo = first_start::demo(&quota, now).await?;
+
+    let configured = upstreams::read(file)?;
+    let infos = upstreams::infos(&configured);
+    let upstreams = Upstreams::new(configured).context("upstreams")?;
+    let gateway_options = GatewayOptions {
+        stand_in_only_key_id: first_start::demo_key_id(&quota).await?,
+        models_created_s: u64::try_from(now.0 / 1_000).unwrap_or(0),
+        ..GatewayOptions::default()
+    };
+    let gateway = Gateway::new(quota.clone(), upstreams, gateway_options);
+
+    let mut options = ServerOptions::new(settings.listen);
+    options.metrics_listen = settings.metrics_listen;
+    options.admin_keys = vec![AdminKey::new(&admin_key).context("the admin key")?];
+    options.upstreams = infos;
+    options.gateway = Some(Arc::new(gateway.clone()));
+    let drain = options.drain;
+    let server = Server::bind(quota, metrics, options).await?;
+    let address = server.local_addr().to_string();
+    let announced =
+        ServerFile { address: address.clone(), key: admin_key, pid: std::process::id() };
+    let announced = data_dir::announce(&settings.data, &announced)?;
+    tracing::info!(%address, data = %settings.data.display(), "listening");
+    output::line(format_args!("Earmark listens on http://{address} (API description at /docs)"));
+    if let Some(demo) = &demo {
+        let key_file = data_dir::admin_key_path(&settings.data);
+        output::line("");
+        output::line(first_start::lines(&address, demo, &key_file.display().to_string()));
+    }
+    let shutdown = async {
+        shutdown_signal().await;
+        tracing::info!("stopping");
+    };
+    let served = server.run(shutdown).await;
+    // Calls whose clients were cut off still settle their holds.
+    if !gateway.drain(drain.min(Duration::from_secs(10))).await {
+        tracing::warn!("calls were still in flight; their holds expire by themselves");
+    }
+    drop(announced);
+    Ok(served?)
+}
+
+/// The file's meters and plans go into an empty store; later the difference is only logged,
+/// and `earmark apply` is the one way.
+async fn configure(quota: &Quota, file: Option<&ConfigFile>) -> anyhow::Result<()> {
+    let document = file.filter(|file| file.has_document()).map(ConfigFile::document);
+    if first_start::configure(quota, document.as_ref()).await? {
+        return Ok(());
+    }
+    let Some(document) = document else { return Ok(()) };
+    let current = quota.config();
+    let differs = document.default_plan != current.document.default_plan
+        || document.meters.iter().any(|(name, m)| current.document.meters.get(name) != Some(m))
+        || document.plans.iter().any(|(name, p)| current.document.plans.get(name) != Some(p));
+    if differs {
+        tracing::warn!(
+            "the configuration file differs from the store; `earmark apply` shows and applies it"
+        );
+    }
+    Ok(())
+}
+
+fn log(json: bool) {
+    let filter = EnvFilter::try_from_env("EARMARK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second logger in one process is a test's: the first one stays.
+    let _ = if json { logger.json().try_init() } else { logger.try_init() };
+}
+
+async fn shutdown_signal() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = interrupt.await;
+}

@@ -1,0 +1,88 @@
+//! Settings: flags before environment before file before defaults.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use earmark::config_file::ConfigFile;
+use earmark_server::AdminKey;
+
+use crate::cli::{SettingsArgs, UsageError};
+
+const LISTEN_DEFAULT: &str = "127.0.0.1:4050";
+const DATA_DEFAULT: &str = "earmark-data";
+const CONFIG_DEFAULT: &str = "earmark.toml";
+
+/// What a command runs with.
+pub(crate) struct Settings {
+    /// Data directory.
+    pub(crate) data: PathBuf,
+    /// Where to listen.
+    pub(crate) listen: SocketAddr,
+    /// Where metrics are served without a key.
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    /// The admin key from the environment.
+    pub(crate) admin_key: Option<String>,
+    /// The file, and where it is.
+    pub(crate) file: Option<(PathBuf, ConfigFile)>,
+    /// Whether to print JSON.
+    pub(crate) json: bool,
+}
+
+impl Settings {
+    /// Reads the file and lays flags and environment over it.
+    pub(crate) fn read(arguments: SettingsArgs) -> anyhow::Result<Self> {
+        let SettingsArgs { data, config, store, listen, admin_key, json } = arguments;
+        let file = read_file(config)?;
+        let from_file = file.as_ref().map(|(_, file)| file);
+        let store = store.or_else(|| from_file.and_then(|file| file.store.clone()));
+        if let Some(store) = store.filter(|store| store != "sqlite") {
+            let message = format!("--store: this version knows sqlite, not {store}");
+            return Err(UsageError(message).into());
+        }
+        let listen = listen
+            .or_else(|| from_file.and_then(|file| file.listen.clone()))
+            .unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
+        let metrics_listen = from_file.and_then(|file| file.metrics_listen.as_deref());
+        if let Some(key) = &admin_key
+            && let Err(error) = AdminKey::new(key)
+        {
+            return Err(UsageError(format!("EARMARK_ADMIN_KEY: {error}")).into());
+        }
+        Ok(Self {
+            data: data
+                .or_else(|| from_file.and_then(|file| file.data.clone()))
+                .unwrap_or_else(|| DATA_DEFAULT.into()),
+            listen: address("--listen", &listen)?,
+            metrics_listen: metrics_listen
+                .map(|text| address("metrics_listen", text))
+                .transpose()?,
+            admin_key,
+            file,
+            json,
+        })
+    }
+}
+
+fn address(name: &str, text: &str) -> Result<SocketAddr, UsageError> {
+    text.parse()
+        .map_err(|_| UsageError(format!("{name}: {text} is no address such as {LISTEN_DEFAULT}")))
+}
+
+/// The named file, or `./earmark.toml` when it is there.
+fn read_file(named: Option<PathBuf>) -> anyhow::Result<Option<(PathBuf, ConfigFile)>> {
+    let path = match named {
+        Some(path) => path,
+        None => {
+            let default = PathBuf::from(CONFIG_DEFAULT);
+            if !default.exists() {
+                return Ok(None);
+            }
+            default
+        }
+    };
+    let file = ConfigFile::read(&path)
+        .map_err(|error| UsageError(error.to_string()))
+        .context("configuration file")?;
+    Ok(Some((path, file)))
+}
