@@ -214,7 +214,7 @@ impl Account {
 
     /// Whether every hold that is due at `now` is here.
     pub fn knows_due(&self, now: TimestampMs) -> bool {
-        self.due_through.0 >= now || self.is_absent()
+        self.due_through >= (now, HoldId::MAX) || self.is_absent()
     }
 
     /// Whether every live grant is here.

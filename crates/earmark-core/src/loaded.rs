@@ -6,9 +6,8 @@
 //! Always holds: a row offered by a store never replaces one that is here already, since the
 //! one here may carry changes that the store does not have yet.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::Hash;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::name::{GrantId, HoldId, IdempotencyKey, LimitName};
 use crate::rows::CounterKey;
@@ -38,7 +37,7 @@ impl<T> Loaded<T> {
 /// Rows of one kind by their key, with the ones that a commit must write.
 #[derive(Debug, Clone)]
 pub(crate) struct Rows<K, V> {
-    slots: HashMap<K, Slot<V>>,
+    slots: BTreeMap<K, Slot<V>>,
     changed: Vec<K>,
 }
 
@@ -64,11 +63,11 @@ pub struct RowChange<'a, K, V> {
 
 impl<K, V> Default for Rows<K, V> {
     fn default() -> Self {
-        Self { slots: HashMap::new(), changed: Vec::new() }
+        Self { slots: BTreeMap::new(), changed: Vec::new() }
     }
 }
 
-impl<K: Eq + Hash + Clone, V> Rows<K, V> {
+impl<K: Ord + Clone, V> Rows<K, V> {
     pub(crate) fn get(&self, key: &K) -> Loaded<&V> {
         match self.slots.get(key) {
             Some(Slot { row: Some(row), .. }) => Loaded::Present(row),

@@ -1,7 +1,7 @@
 //! Changing the configuration: check everything, then one optimistic write (R27).
 //!
-//! What a document names is set; meters and plans that it does not name stay, since plans
-//! are retired on purpose and never deleted.
+//! What a document names is set; what it does not name stays, since plans are retired on
+//! purpose and never deleted. `default_plan = ""` takes the default plan away.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,12 @@ pub enum ConfigError {
 /// The configuration after `document` is laid over `now`.
 pub(crate) fn merged(now: &ConfigDocument, document: &ConfigDocument) -> ConfigDocument {
     let mut merged = now.clone();
-    merged.default_plan.clone_from(&document.default_plan);
+    match document.default_plan.as_deref() {
+        None => {}
+        // Taking the default plan away is said in so many words, not by leaving it out.
+        Some("") => merged.default_plan = None,
+        Some(_) => merged.default_plan.clone_from(&document.default_plan),
+    }
     merged.meters.extend(document.meters.clone());
     merged.plans.extend(document.plans.clone());
     merged

@@ -44,7 +44,7 @@ pub(crate) async fn answer(State(app): State<Arc<App>>, request: Request, next: 
     let response = async {
         let answered = work.await;
         let mut response = answered.unwrap_or_else(|panic| panicked(panic.as_ref()));
-        finish(&mut response, &id, &span);
+        finish(&mut response, &id, &span, provider);
         if let (Some(provider), Ok(value)) = (provider, HeaderValue::from_str(&id)) {
             response.headers_mut().insert(provider.request_id_header(), value);
         }
@@ -56,14 +56,18 @@ pub(crate) async fn answer(State(app): State<Arc<App>>, request: Request, next: 
     response
 }
 
-fn finish(response: &mut Response, id: &str, span: &tracing::Span) {
+fn finish(response: &mut Response, id: &str, span: &tracing::Span, provider: Option<Provider>) {
     let status = response.status();
     span.record("status", status.as_u16());
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         span.record("code", problem.code().as_str());
-        problem.write_headers(response.headers_mut());
-        let body = serde_json::to_vec(&problem.body(Some(id))).unwrap_or_default();
-        *response.body_mut() = Body::from(body);
+        if let Some(provider) = provider {
+            *response = provider.refuse(&problem);
+        } else {
+            problem.write_headers(response.headers_mut());
+            let body = serde_json::to_vec(&problem.body(Some(id))).unwrap_or_default();
+            *response.body_mut() = Body::from(body);
+        }
     }
     if status.is_server_error() {
         tracing::warn!("failed");

@@ -70,7 +70,8 @@ CREATE TABLE "grant" (
   PRIMARY KEY (tenant_id, grant_id)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX grant_due ON "grant" (expires_ms) WHERE expired = 0 AND expires_ms IS NOT NULL;
+CREATE INDEX grant_due ON "grant" (expires_ms)
+  WHERE expired = 0 AND amount > used AND expires_ms IS NOT NULL;
 
 CREATE TABLE entry (
   tenant_id   TEXT NOT NULL,

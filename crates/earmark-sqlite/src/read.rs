@@ -107,7 +107,8 @@ pub(crate) fn due_tenants(
 ) -> Result<Vec<TenantId>, StoreError> {
     let sql = "SELECT DISTINCT tenant_id FROM hold WHERE state = 'open' AND expires_ms <= ?1 \
                UNION SELECT tenant_id FROM \"grant\" \
-                 WHERE expired = 0 AND expires_ms IS NOT NULL AND expires_ms <= ?1 LIMIT ?2";
+                 WHERE expired = 0 AND amount > used AND expires_ms IS NOT NULL AND expires_ms <= ?1 \
+               LIMIT ?2";
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     rows(connection, sql, params![now.0, count], |row| {
         read(&row.get::<_, String>(0).map_err(sqlite)?)

@@ -49,7 +49,7 @@ impl From<CatalogError> for DocumentError {
 #[serde(deny_unknown_fields)]
 pub struct ConfigDocument {
     /// The plan that unknown tenants of admin and service callers get; without it they are
-    /// refused as `tenant_not_found`.
+    /// refused as `tenant_not_found`. `""` takes a former one away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_plan: Option<String>,
     /// What is counted, by name.
@@ -226,7 +226,8 @@ impl ConfigDocument {
             let (version, retired) = plan_of(&name);
             plans.push(Plan { retired, ..document.read(name, version)? });
         }
-        let default_plan = self.default_plan.as_ref().map(|name| {
+        let named = self.default_plan.as_ref().filter(|name| !name.is_empty());
+        let default_plan = named.map(|name| {
             PlanName::new(name).map_err(|error| DocumentError::at("default_plan", error))
         });
         Ok(Catalog::new(version, meters, plans, default_plan.transpose()?, former)?)

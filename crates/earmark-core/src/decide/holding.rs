@@ -165,7 +165,7 @@ fn extend_open(
     }
     let expires = hold.expires.max(extended_end(draft, hold, request));
     let mut amounts = hold.amounts();
-    add_amounts(&mut amounts, part.as_deref());
+    add_amounts(&mut amounts, part.as_deref())?;
     let dispatched = hold.dispatched || request.dispatched;
     let seq = draft.seq();
     draft.effects.push(Effect::Extended { hold: hold.id, expires, dispatched, part, seq });
@@ -218,7 +218,7 @@ fn reopen(
         let meters = admit(draft, &request.amounts, &hold.dimensions, Purpose::Hold)?;
         let added = Part { held: draft.now, meters };
         set_aside(draft, &added);
-        add_amounts(&mut amounts, Some(&added));
+        add_amounts(&mut amounts, Some(&added))?;
         parts.push(added);
     }
     let expires = extended_end(draft, hold, request);
@@ -231,13 +231,21 @@ fn reopen(
     Ok(())
 }
 
-fn add_amounts(amounts: &mut Vec<(MeterName, Amount)>, part: Option<&Part>) {
+/// What a hold has of a meter over all its parts is an amount, too (R1).
+fn add_amounts(
+    amounts: &mut Vec<(MeterName, Amount)>,
+    part: Option<&Part>,
+) -> Result<(), CommandError> {
     for meter in part.iter().flat_map(|part| &part.meters) {
         match amounts.iter_mut().find(|(name, _)| *name == meter.meter) {
-            Some((_, sum)) => *sum = Amount::clamped(sum.get() + meter.amount.get()),
+            Some((name, sum)) => {
+                let more = sum.checked_add(meter.amount);
+                *sum = more.ok_or_else(|| CommandError::AmountOverflow(name.clone()))?;
+            }
             None => amounts.push((meter.meter.clone(), meter.amount)),
         }
     }
+    Ok(())
 }
 
 fn remember_extension(

@@ -180,7 +180,7 @@ fn any_asked(min_count: usize) -> impl Strategy<Value = Asked> {
     let amounts = prop_oneof![
         12 => (0..6i64).prop_map(|amount| (amount, amount)),
         2 => (0..4i64, 0..6i64).prop_map(|(least, more)| (least, least + more)),
-        1 => (0..4i64, TOP - 20..=TOP),
+        1 => (0..4i64, TOP - 3..=TOP),
     ];
     let one = (select(vec![0usize, 0, 1, 1, 2, 3]), amounts).prop_map(|(m, (a, b))| (m, a, b));
     proptest::collection::vec(one, min_count..3).prop_map(|mut asked| {
@@ -243,10 +243,7 @@ fn any_data_action() -> impl Strategy<Value = Action> {
         4 => (which.clone(), proptest::bool::weighted(0.2))
             .prop_map(|(hold, unsent)| Action::Release { hold, unsent }),
         5 => (which.clone(), any_ttl(), any_asked(0), any::<bool>()).prop_map(
-            |(hold, ttl_ms, mut asked, dispatched)| {
-                asked.retain(|(_, _, most)| *most < TOP - 20);
-                Action::Extend { hold, ttl_ms, asked, dispatched }
-            }
+            |(hold, ttl_ms, asked, dispatched)| Action::Extend { hold, ttl_ms, asked, dispatched }
         ),
         1 => which.prop_map(|hold| Action::Look { hold }),
         1 => any_of().prop_map(|of| Action::Usage { of }),

@@ -35,15 +35,10 @@ use super::{
     meters::{self, Uncounted},
     refusal,
 };
-use crate::openai::error::{OpenAiError, Problem};
-
-/// Rounds before a tenant whose plan keeps changing is told to come back: each takes a change of
-/// plan in the moment between two batches.
-const ROUNDS_MAX: usize = 4;
-
-/// Tenants whose plan is remembered. A hint is about 100 bytes; without one a call takes one
-/// cheap look more.
-const HINTS_MAX: usize = 65_536;
+use crate::{
+    bounds::{ADMISSION_ROUNDS_MAX, PLAN_HINTS_MAX},
+    openai::error::{OpenAiError, Problem},
+};
 
 /// What a hold is asked for with.
 pub(super) struct Asked {
@@ -89,7 +84,7 @@ impl Gateway {
             Some(wanted) => wanted,
             None => self.meters_on(&self.look(asked).await?.plan)?,
         };
-        for _ in 0..ROUNDS_MAX {
+        for _ in 0..ADMISSION_ROUNDS_MAX {
             // The hold first: the look then shows the tenant as of the hold, or later.
             let (attempt, seen) = tokio::join!(biased; self.hold(asked, &wanted), self.look(asked));
             let (seen, attempt) = match (attempt, seen) {
@@ -205,7 +200,7 @@ impl PlanHints {
             return;
         }
         // Forgetting all now and then is simpler than forgetting the right ones.
-        if plans.len() >= HINTS_MAX {
+        if plans.len() >= PLAN_HINTS_MAX {
             plans.clear();
         }
         plans.insert(tenant.clone(), plan.clone());

@@ -147,6 +147,22 @@ async fn a_handler_dropped_at_any_moment_leaves_no_hold_behind() {
     assert!(books.await.unwrap().unwrap().counters.iter().all(|(_, counter)| counter.held == 0));
 }
 
+#[test]
+fn a_gateway_that_is_torn_down_gives_its_calls_back_as_sent() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let (metered, reply) = first.block_on(async {
+        let (metered, _) = metered(Script::stream([send(ROLE), Step::Hang])).await;
+        let mut reply = metered.stream().await;
+        read_until(&mut reply, "assistant").await;
+        (metered, reply)
+    });
+    // The client is there until the end: only the call's task is gone.
+    drop(first);
+    assert_eq!(runtime().block_on(metered.ended_ledger()), released());
+    drop(reply);
+}
+
 #[tokio::test]
 async fn a_long_stream_keeps_its_hold() {
     let hold_ttl = Ttl::from_ms(1_500).unwrap();

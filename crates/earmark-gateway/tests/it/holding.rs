@@ -2,6 +2,7 @@
 
 use earmark_core::PlanName;
 use earmark_engine::document::{LimitDocument, PlanDocument};
+use earmark_gateway::Metered;
 use serde_json::json;
 
 use crate::{
@@ -22,6 +23,17 @@ async fn a_call_holds_the_meters_that_the_plan_names() {
         assert_eq!(metered.ended_ledger().await, Ledger::new(messages, attempts, &["settled"]));
         assert_eq!(stage.requests.lock().unwrap().len(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_reply_tells_the_server_what_it_was_metered_by() {
+    let (metered, _) = metered(Script::plain(200, [send(PLAIN)])).await;
+    let reply = metered.ask(http::HeaderMap::new(), r#"{"model":"m","messages":[]}"#).await;
+    let by = reply.extensions().get::<Metered>().unwrap();
+    assert_eq!(reply.headers()["earmark-hold"], by.hold.to_string().as_str());
+    assert_eq!(reply.headers()["earmark-remaining"], "49");
+    let limits: Vec<_> = by.limits.iter().map(|limit| (limit.limit.as_str(), limit.held)).collect();
+    assert_eq!(limits, [("ai_messages/month", 1), ("attempts/hour", 1)]);
 }
 
 #[tokio::test]
@@ -155,14 +167,16 @@ async fn a_call_that_failed_frees_its_key() {
 }
 
 #[tokio::test]
-async fn a_key_survives_a_change_of_plan_under_its_call() {
+async fn a_key_survives_changes_of_plan_under_its_calls() {
     let (metered, stage) = metered(Script::plain(200, [send(PLAIN)])).await;
-    metered.on_plan("messages").await;
-    assert_eq!(metered.call("").await.status(), 200);
-    metered.on_plan("free").await;
-    let call = metered.call_with("").header("Idempotency-Key", "k-1").send();
-    assert_eq!(call.await.unwrap().status(), 200);
-    assert_eq!(stage.requests.lock().unwrap().len(), 2);
+    let plans = ["messages", "free"].into_iter().cycle().take(30);
+    for (number, plan) in plans.enumerate() {
+        metered.on_plan(plan).await;
+        let call = metered.call_with("").header("Idempotency-Key", format!("k-{number}")).send();
+        assert_eq!(call.await.unwrap().status(), 200, "{number}");
+    }
+    assert_eq!(stage.requests.lock().unwrap().len(), 30);
+    assert_eq!(metered.ended_ledger().await.messages, 30);
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ pub(crate) struct Metered {
     http: reqwest::Client,
 }
 
-/// What a tenant's books say, in words: `used 1 of ai_messages, …`.
+/// What a tenant's books say: used of each meter, and what became of its holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ledger {
     pub(crate) messages: i64,

@@ -24,7 +24,7 @@ use crate::state::Shared;
     responses((status = 200, description = "Meters, plans and the default plan", body = ConfigDocument))
 )]
 pub(crate) async fn get(_: Admin, State(app): Shared) -> Result<Response, Problem> {
-    let config = app.quota.config();
+    let config = app.quota.records().config().await.map_err(Problem::store)?;
     Ok(with_version(json(StatusCode::OK, &config.document), config.catalog.version))
 }
 
@@ -76,7 +76,7 @@ pub(crate) async fn compare(
     JsonBody(body): JsonBody<ConfigDocument, CONFIG_BODY_BYTES_MAX>,
 ) -> Result<Response, Problem> {
     app.quota.check_config(&body)?;
-    let config = app.quota.config();
+    let config = app.quota.records().config().await.map_err(Problem::store)?;
     let diff = diff(&config.document, &config.catalog, &body)?;
     Ok(json(StatusCode::OK, &DiffReply { version: config.catalog.version, diff }))
 }

@@ -106,7 +106,7 @@ fn refused_key(message: &str) -> Problem {
 
 impl Provider {
     /// A refusal in the provider's shape.
-    fn refuse(self, problem: &Problem) -> Response {
+    pub(crate) fn refuse(self, problem: &Problem) -> Response {
         match self {
             Self::OpenAi => openai_reply(problem),
             Self::Anthropic => anthropic_reply(problem),
@@ -144,6 +144,7 @@ fn openai_reply(problem: &Problem) -> Response {
         Code::KeyInvalid => OpenAiProblem::KeyInvalid,
         Code::ScopeMissing => OpenAiProblem::ScopeMissing,
         Code::RouteNotFound => OpenAiProblem::RouteNotFound,
+        Code::InternalError => OpenAiProblem::Internal,
         _ => OpenAiProblem::InvalidRequest { field: None },
     };
     let message = problem.body(None).detail;
@@ -155,6 +156,7 @@ fn anthropic_reply(problem: &Problem) -> Response {
         Code::KeyInvalid => (StatusCode::UNAUTHORIZED, "authentication_error"),
         Code::ScopeMissing => (StatusCode::FORBIDDEN, "permission_error"),
         Code::RouteNotFound => (StatusCode::NOT_FOUND, "not_found_error"),
+        Code::InternalError => (StatusCode::INTERNAL_SERVER_ERROR, "api_error"),
         _ => (StatusCode::BAD_REQUEST, "invalid_request_error"),
     };
     let message = problem.body(None).detail;

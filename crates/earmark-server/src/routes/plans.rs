@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use earmark_core::PlanName;
-use earmark_engine::document::PlanDocument;
+use earmark_core::{Catalog, PlanName};
+use earmark_engine::document::{ConfigDocument, PlanDocument};
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,7 +13,7 @@ use crate::auth::{Admin, Named};
 use crate::error::{Code, Problem};
 use crate::json::JsonBody;
 use crate::reply::json;
-use crate::state::{App, Shared};
+use crate::state::Shared;
 
 /// A plan as it stands.
 #[derive(Serialize, ToSchema)]
@@ -55,10 +55,11 @@ pub(crate) async fn put(
     State(app): Shared,
     JsonBody(body): JsonBody<PlanDocument>,
 ) -> Result<Response, Problem> {
-    let is_new = app.quota.config().catalog.plan(&name).is_none();
-    app.quota.put_plan(&name, body).await?;
+    let before = app.quota.records().config().await.map_err(Problem::store)?;
+    let is_new = before.catalog.plan(&name).is_none();
+    let config = app.quota.put_plan(&name, body).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(json(status, &told(&app, &name)?))
+    Ok(json(status, &told(&config.catalog, &config.document, &name)?))
 }
 
 /// Look at a plan.
@@ -71,7 +72,9 @@ pub(crate) async fn get(
     Named(name): Named<PlanName>,
     State(app): Shared,
 ) -> Result<Response, Problem> {
-    Ok(json(StatusCode::OK, &told(&app, &name)?))
+    // From the store: another node may have changed it since this one's last batch.
+    let config = app.quota.records().config().await.map_err(Problem::store)?;
+    Ok(json(StatusCode::OK, &told(&config.catalog, &config.document, &name)?))
 }
 
 /// List plans.
@@ -80,9 +83,10 @@ pub(crate) async fn get(
     responses((status = 200, description = "All plans, retired ones included", body = PlansReply))
 )]
 pub(crate) async fn list(_: Admin, State(app): Shared) -> Result<Response, Problem> {
-    let config = app.quota.config();
+    let config = app.quota.records().config().await.map_err(Problem::store)?;
     let names = config.catalog.plans().map(|plan| &plan.name);
-    let plans = names.map(|name| told(&app, name)).collect::<Result<_, _>>()?;
+    let told = names.map(|name| told(&config.catalog, &config.document, name));
+    let plans = told.collect::<Result<_, _>>()?;
     Ok(json(StatusCode::OK, &PlansReply { plans }))
 }
 
@@ -98,20 +102,23 @@ pub(crate) async fn retire(
     Named(name): Named<PlanName>,
     State(app): Shared,
 ) -> Result<Response, Problem> {
-    app.quota.retire_plan(&name).await?;
-    Ok(json(StatusCode::OK, &told(&app, &name)?))
+    let config = app.quota.retire_plan(&name).await?;
+    Ok(json(StatusCode::OK, &told(&config.catalog, &config.document, &name)?))
 }
 
-fn told(app: &App, name: &PlanName) -> Result<PlanReply, Problem> {
-    let config = app.quota.config();
+fn told(
+    catalog: &Catalog,
+    document: &ConfigDocument,
+    name: &PlanName,
+) -> Result<PlanReply, Problem> {
     let missing = || Problem::new(Code::PlanNotFound, format!("there is no plan {name}"));
-    let plan = config.catalog.plan(name).ok_or_else(missing)?;
-    let definition = config.document.plans.get(name.as_str()).cloned().ok_or_else(missing)?;
+    let plan = catalog.plan(name).ok_or_else(missing)?;
+    let definition = document.plans.get(name.as_str()).cloned().ok_or_else(missing)?;
     Ok(PlanReply {
         plan: name.to_string(),
         version: plan.version,
         retired: plan.retired,
-        default: config.catalog.default_plan() == Some(name),
+        default: catalog.default_plan() == Some(name),
         definition,
     })
 }

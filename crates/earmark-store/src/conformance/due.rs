@@ -151,7 +151,7 @@ pub async fn everything_due_expires_before_anybody_is_denied<H: Harness>() {
     let full = world.command("acme", one_message(50)).await;
     assert!(matches!(full, Execution::Denied(_)), "{full:?}");
     world.reopen().await;
-    world.advance_ms(300_001);
+    world.advance_ms(300_000);
     let all = Operation::Hold(hold_of(51, &[("messages", 50)], &[]));
     world.done("acme", all).await;
     world.reopen().await;

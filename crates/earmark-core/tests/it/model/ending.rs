@@ -49,6 +49,16 @@ impl HoldState {
         charges
     }
 
+    /// A further part; what its meters declare was frozen by the first (R13).
+    fn add(&mut self, parts: Vec<Part>) {
+        for mut part in parts {
+            if let Some(first) = self.parts.iter().find(|first| first.meter == part.meter) {
+                (part.refund, part.charge_on_expiry) = (first.refund, first.charge_on_expiry);
+            }
+            self.parts.push(part);
+        }
+    }
+
     /// What each part is charged by a release (R18).
     fn released(&self, unsent: bool) -> Vec<i64> {
         self.parts.iter().map(|p| if p.refund || unsent { 0 } else { p.amount }).collect()
@@ -355,9 +365,12 @@ impl Model {
             let parts = self
                 .admit(&request.amounts, &hold.dimensions, now_ms, false)
                 .map_err(NotExtended::NotTaken)?;
-            self.holds.get_mut(&id).unwrap().parts.extend(parts);
+            self.holds.get_mut(&id).unwrap().add(parts);
         }
         let hold = self.holds.get_mut(&id).unwrap();
+        if let Some((meter, _)) = hold.amounts().iter().find(|(_, sum)| *sum > Amount::MAX.get()) {
+            return Err(refused(CommandError::AmountOverflow(meter.clone())));
+        }
         hold.expires_ms = expires_ms;
         hold.dispatched |= request.dispatched;
         self.commit_hold(id, now_ms);

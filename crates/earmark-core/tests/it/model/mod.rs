@@ -413,18 +413,19 @@ impl Model {
 
     /// One committed change of a hold.
     fn commit_hold(&mut self, id: HoldId, now_ms: i64) {
-        self.lapse_returns(now_ms);
+        self.lapse_returns();
         self.commit(now_ms);
         let seq = self.seq();
         self.holds.get_mut(&id).unwrap().seq = seq;
     }
 
-    /// What returned to expired grants lapses (R25).
-    fn lapse_returns(&mut self, now_ms: i64) {
+    /// What returned to expired grants lapses (R25). One that was used up at its expiry has
+    /// not been entered as expired and now is due.
+    fn lapse_returns(&mut self) {
         for id in self.grant_ids() {
             let grant = &self.grants[&id];
             let left = self.left(grant);
-            if self.is_over(grant, now_ms) && left > 0 {
+            if grant.expiry_entered && left > 0 {
                 self.lapses.push((id, left));
             }
         }

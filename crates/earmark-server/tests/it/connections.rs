@@ -1,0 +1,84 @@
+//! What clients do to a socket: nothing, half of everything, HTTP/2.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::world::{ADMIN, World};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_2_without_tls_is_spoken_by_prior_knowledge() {
+    let world = World::new().await;
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let url = world.url("/v1/tenants/acme/holds");
+    let calls = (0..20).map(|_| {
+        let body = json!({"amounts": {"ai_messages": 1}}).to_string();
+        client.post(&url).bearer_auth(ADMIN).body(body).send()
+    });
+    for reply in futures_util::future::join_all(calls).await {
+        let reply = reply.unwrap();
+        assert_eq!((reply.status().as_u16(), reply.version()), (201, http::Version::HTTP_2));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_half_way_leaves_nothing_held() {
+    let world = World::new().await;
+    for (sent, closes) in [
+        ("POST /v1/tenants/acme/holds HTTP/1.1\r\nHost: a\r\n", true),
+        (
+            "POST /v1/tenants/acme/holds HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n{\"am",
+            true,
+        ),
+        ("nonsense\r\n\r\n", false),
+    ] {
+        let mut socket = TcpStream::connect(world.address).await.unwrap();
+        let with_key =
+            sent.replace("Host: a", &format!("Host: a\r\nAuthorization: Bearer {ADMIN}"));
+        socket.write_all(with_key.as_bytes()).await.unwrap();
+        if closes {
+            socket.shutdown().await.unwrap();
+        }
+        let mut reply = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(5), socket.read_to_end(&mut reply));
+        // Whether the end is clean is the operating system's choice.
+        let _ = read.await.expect("the server closes the connection");
+    }
+    assert_eq!(world.counts("acme", "ai_messages/month").await, (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_or_too_long_headers_are_refused() {
+    let world = World::new().await;
+    let many = world.request(Method::GET, "/healthz");
+    let many = (0..150).fold(many, |request, n| request.header(format!("x-{n}"), "v"));
+    assert_eq!(many.send().await.unwrap().status(), 431);
+    let long = world.request(Method::GET, "/healthz").header("x-long", "v".repeat(100_000));
+    assert_eq!(long.send().await.unwrap().status(), 431);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_answers_what_has_begun_and_does_not_wait_for_idle_connections() {
+    let mut world = World::new().await;
+    let idle = TcpStream::connect(world.address).await.unwrap();
+    let mut slow = TcpStream::connect(world.address).await.unwrap();
+    let body = json!({"amounts": {"ai_messages": 1}}).to_string();
+    let head = format!(
+        "POST /v1/tenants/acme/holds HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ADMIN}\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    world.begin_stop();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    slow.write_all(body.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    slow.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 201"), "{reply}");
+    world.ended().await.unwrap();
+    drop(idle);
+}

@@ -1,0 +1,22 @@
+//! The server over a store in memory, a clock that stands still, and real sockets.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do; clippy knows only the functions marked as tests"
+)]
+
+mod codes;
+mod connections;
+mod control;
+mod exact;
+mod gateway;
+mod holds;
+mod isolation;
+mod keys;
+mod malformed;
+mod plans;
+mod reading;
+mod system;
+mod world;
