@@ -56,6 +56,7 @@ impl Call {
         let request = HoldRequest {
             id,
             amounts: self.amounts.clone(),
+            meters: earmark_core::MetersAsked::All,
             dimensions: self.dimensions.clone(),
             ttl: Ttl::default(),
             dispatched: true,

@@ -30,6 +30,8 @@ pub struct Answer {
     pub now: TimestampMs,
     /// The tenant's number after it; for a repeated request that of its first answer (R29).
     pub seq: i64,
+    /// The tenant's plan; `None` for a tenant that does not exist.
+    pub plan: Option<PlanName>,
     /// Whether it repeats an earlier answer.
     pub replayed: bool,
     /// The counters that it touched, as they stand now.

@@ -152,6 +152,8 @@ pub struct HoldRequest {
     pub id: HoldId,
     /// How much of which meters.
     pub amounts: Vec<(MeterName, AmountRange)>,
+    /// Which of them.
+    pub meters: MetersAsked,
     /// What the limits' `per` and `where` look at.
     pub dimensions: Dimensions,
     /// How long it lives.
@@ -160,6 +162,17 @@ pub struct HoldRequest {
     pub dispatched: bool,
     /// What the caller attaches.
     pub metadata: Option<Metadata>,
+}
+
+/// Which of a request's meters are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MetersAsked {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that any limit of the tenant's plan names, whatever its `where`; the first one
+    /// if there is none, so that R6 decides. For callers who do not know the plan.
+    InPlan,
 }
 
 /// An extension.
@@ -263,7 +276,10 @@ impl Operation {
         let mut bytes = RequestBytes::default();
         match self {
             Self::Hold(request) => {
-                bytes.text("hold");
+                bytes.text(match request.meters {
+                    MetersAsked::All => "hold",
+                    MetersAsked::InPlan => "hold in plan",
+                });
                 bytes.ranges(&request.amounts);
                 bytes.dimensions(&request.dimensions);
                 bytes.number(request.ttl.ms());

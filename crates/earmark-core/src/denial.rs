@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::amount::Amount;
 use crate::catalog::LimitAmount;
-use crate::name::{DimensionKey, LimitName, MeterName};
+use crate::name::{DimensionKey, LimitName, MeterName, PlanName};
 use crate::rows::CounterKey;
 use crate::time::TimestampMs;
 use crate::window::Window;
@@ -66,6 +66,8 @@ pub struct Denial {
     pub code: DenialCode,
     /// The number of the tenant's last change that it rests on; 0 for an unknown tenant (R23).
     pub seq: i64,
+    /// The tenant's plan; `None` for an unknown tenant.
+    pub plan: Option<PlanName>,
     /// The meter that was refused, for all codes after `tenant_suspended`.
     pub meter: Option<MeterName>,
     /// How much was asked for, at least.
@@ -100,6 +102,8 @@ pub struct LimitState {
     /// When the window ends. For a rolling limit: when room next grows, and in a denial when
     /// the refused amount would fit; `None` where nothing resets.
     pub resets_at: Option<TimestampMs>,
+    /// The civil day of the tenant's zone on which the next calendar window begins.
+    pub resets_on: Option<jiff::civil::Date>,
 }
 
 impl LimitState {

@@ -139,8 +139,8 @@ pub fn apply(account: &mut Account, now: TimestampMs, effect: Effect) {
             tenant.last = now;
         }),
         Effect::Windows(windows) => {
-            // A window that has rolled is not unrolled by a clock that steps back: such a clock
-            // is behind, like after any other change (R8, R10).
+            // What time has done, here and where a counter is forgotten, no clock that steps
+            // back undoes: it is behind, as after any other change (R8).
             change_tenant(account, TenantChange::All, |tenant| {
                 tenant.windows = *windows;
                 tenant.last = tenant.last.max(now);
@@ -161,6 +161,9 @@ pub fn apply(account: &mut Account, now: TimestampMs, effect: Effect) {
             if in_use && !key.dimensions.is_none() {
                 account.count_combination(&key, -1);
             }
+            change_tenant(account, TenantChange::Order, |tenant| {
+                tenant.last = tenant.last.max(now);
+            });
         }
         Effect::Grant(grant) => account.grants.put(grant.id, *grant),
         Effect::GrantChanged(change) => {

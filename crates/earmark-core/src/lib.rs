@@ -43,8 +43,8 @@ pub use catalog::{
     Mode, OnDenied, OnExpiry, Plan, PlanError, PlanSpec, Threshold, Unlisted,
 };
 pub use command::{
-    AdjustRequest, Command, ExtendRequest, GrantRequest, HoldRequest, KeyUse, Operation,
-    TenantFields, TenantPatch, Ttl,
+    AdjustRequest, Command, ExtendRequest, GrantRequest, HoldRequest, KeyUse, MetersAsked,
+    Operation, TenantFields, TenantPatch, Ttl,
 };
 pub use decide::{denied_effects, execute};
 pub use denial::{Denial, DenialCode, LimitState, Retry};

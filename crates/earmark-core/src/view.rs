@@ -1,5 +1,7 @@
 //! Limits as replies show them.
 
+use jiff::civil::Date;
+
 use crate::account::Account;
 use crate::catalog::{Catalog, Limit, LimitAmount};
 use crate::denial::LimitState;
@@ -21,7 +23,7 @@ pub(crate) fn state(
     key: &CounterKey,
     amount: LimitAmount,
     figures: Figures,
-    resets_at: Option<TimestampMs>,
+    resets: Resets,
 ) -> LimitState {
     LimitState {
         limit: limit.name.clone(),
@@ -33,7 +35,23 @@ pub(crate) fn state(
         used: figures.used,
         held: figures.held,
         granted: figures.granted,
-        resets_at,
+        resets_at: resets.at,
+        resets_on: resets.on,
+    }
+}
+
+/// When a limit's window ends, as an instant and as the tenant's civil day.
+#[derive(Clone, Copy)]
+pub(crate) struct Resets {
+    pub(crate) at: Option<TimestampMs>,
+    pub(crate) on: Option<Date>,
+}
+
+/// The civil day on which the next calendar window begins.
+pub(crate) fn resets_on(window: Window, windows: &CalendarWindows) -> Option<Date> {
+    match window {
+        Window::Calendar(kind) => Some(windows.get(kind).next_day),
+        _ => None,
     }
 }
 
@@ -72,10 +90,13 @@ pub(crate) fn limits(
         let Some(limit) = plan.limit(&key.limit) else { continue };
         let counter = account.counter(key).present();
         let is_running = limit.window.label(&tenant.windows, now) == key.window;
-        let resets_at = if is_running {
-            resets_at(counter, limit.window, &tenant.windows, now, None)
+        let resets = if is_running {
+            Resets {
+                at: resets_at(counter, limit.window, &tenant.windows, now, None),
+                on: resets_on(limit.window, &tenant.windows),
+            }
         } else {
-            key.window.utc_end()
+            Resets { at: key.window.utc_end(), on: None }
         };
         let figures = Figures {
             used: counter.map_or(0, |counter| counter.used_at(now)),
@@ -83,7 +104,7 @@ pub(crate) fn limits(
             granted: if limit.grantable { granted(account, &limit.meter, now) } else { 0 },
         };
         let amount = tenant.amount_of(&limit.name, limit.amount, now);
-        states.push(state(limit, key, amount, figures, resets_at));
+        states.push(state(limit, key, amount, figures, resets));
     }
     states
 }

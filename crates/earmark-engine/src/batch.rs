@@ -21,7 +21,7 @@ use earmark_store::{BatchNeed, StoreError, Txn};
 use rustc_hash::FxHashMap;
 
 use crate::bounds::LOAD_ROUNDS_MAX;
-use crate::denials::PendingDenials;
+use crate::denials::{self, BatchDenials, PendingDenials, Refusals};
 use crate::error::CallError;
 use crate::job::{CallResult, Job};
 
@@ -87,12 +87,26 @@ fn add_named_rows(need: &mut Need, command: &Command) {
 pub(crate) struct Decided {
     /// Accounts to commit.
     pub(crate) accounts: Vec<Account>,
-    /// Jobs with their results, to answer after the commit.
-    pub(crate) answers: Vec<(Job, CallResult)>,
+    /// What to answer after the commit.
+    pub(crate) results: Results,
     /// Jobs of tenants that another node works on, to be queued again in order.
     pub(crate) busy: Vec<TenantJobs>,
     /// Jobs of tenants that met a bug, to be tried one by one.
     pub(crate) faulty: Vec<TenantJobs>,
+}
+
+/// What leaves once a batch's outcome is known.
+#[derive(Default)]
+pub(crate) struct Results {
+    pub(crate) answers: Vec<(Job, CallResult)>,
+    pub(crate) denials: BatchDenials,
+}
+
+impl Results {
+    /// The jobs, when the batch came to nothing.
+    pub(crate) fn into_jobs(self) -> Vec<TenantJobs> {
+        by_tenant(self.answers.into_iter().map(|(job, _)| job).collect())
+    }
 }
 
 /// Decides every job on the accounts of an open transaction.
@@ -100,7 +114,7 @@ pub(crate) async fn decide<T: Txn>(
     txn: &mut T,
     catalog: &Catalog,
     groups: Vec<TenantJobs>,
-    denials: &mut PendingDenials,
+    pending: &mut PendingDenials,
 ) -> Result<Decided, (StoreError, Vec<TenantJobs>)> {
     let clock = txn.clock();
     let accounts = txn.take_accounts();
@@ -111,33 +125,65 @@ pub(crate) async fn decide<T: Txn>(
             decided.busy.push(group);
             continue;
         };
-        match decide_tenant(txn, catalog, &mut account, &group.jobs, clock).await {
-            Ok(results) => {
-                note_denials(&group, &results, denials);
-                if account.changes().is_some() {
-                    denials.write_into(&mut account, catalog, clock);
-                }
-                if let Err(breach) = invariant::check(&account) {
-                    tracing::error!(tenant = %group.tenant, %breach, "invariant broken");
-                    decided.faulty.push(group);
-                    continue;
-                }
-                decided.accounts.push(account);
-                decided.answers.extend(group.jobs.into_iter().zip(results));
+        let results = match decide_tenant(txn, catalog, &mut account, &group.jobs, clock).await {
+            Ok(results) => results,
+            Err(TenantError::Bug) => {
+                decided.faulty.push(group);
+                continue;
             }
-            Err(TenantError::Bug) => decided.faulty.push(group),
             Err(TenantError::Store(error)) => {
+                pending.add_all(std::mem::take(&mut decided.results.denials.taken));
                 return Err((error, undecided(decided, group, groups.collect())));
             }
+        };
+        let fresh = refusals(&results);
+        let rides = account.changes().is_some();
+        let taken = if rides { pending.take(&group.tenant) } else { Refusals::default() };
+        if rides && !complete(&mut account, [&taken, &fresh], catalog, clock) {
+            decided.faulty.push(group);
+            continue;
         }
+        if rides {
+            decided.results.denials.taken.add(&group.tenant, taken);
+        } else {
+            decided.results.denials.fresh.add(&group.tenant, fresh);
+        }
+        decided.accounts.push(account);
+        decided.results.answers.extend(group.jobs.into_iter().zip(results));
     }
     Ok(decided)
 }
 
+/// Adds refusals to an account that is about to be written, and checks it; `false` when it
+/// must not be written (R38).
+fn complete(
+    account: &mut Account,
+    refusals: [&Refusals; 2],
+    catalog: &Catalog,
+    clock: TimestampMs,
+) -> bool {
+    let checked = catch_unwind(AssertUnwindSafe(|| {
+        for refusals in refusals {
+            denials::write_into(account, refusals, catalog, clock);
+        }
+        invariant::check(account)
+    }));
+    match checked {
+        Ok(Ok(())) => true,
+        Ok(Err(breach)) => {
+            tracing::error!(tenant = %account.id, %breach, "invariant broken");
+            false
+        }
+        Err(_) => {
+            tracing::error!(tenant = %account.id, "checking an account panicked");
+            false
+        }
+    }
+}
+
 /// All jobs of a batch that came to nothing.
 fn undecided(decided: Decided, group: TenantJobs, rest: Vec<TenantJobs>) -> Vec<TenantJobs> {
-    let jobs = decided.answers.into_iter().map(|(job, _)| job).collect();
-    let mut all = by_tenant(jobs);
+    let mut all = decided.results.into_jobs();
     all.extend(decided.busy);
     all.extend(decided.faulty);
     all.push(group);
@@ -145,14 +191,22 @@ fn undecided(decided: Decided, group: TenantJobs, rest: Vec<TenantJobs>) -> Vec<
     all
 }
 
-fn note_denials(group: &TenantJobs, results: &[CallResult], denials: &mut PendingDenials) {
-    for (job, result) in group.jobs.iter().zip(results) {
+/// How often each counter refused.
+fn refusals(results: &[CallResult]) -> Refusals {
+    let mut refusals = Refusals::default();
+    for result in results {
         if let Err(CallError::Denied { denial, .. }) = result
             && let Some(counter) = &denial.counter
         {
-            denials.add(&job.tenant, counter);
+            match refusals.get_mut(counter) {
+                Some(count) => *count += 1,
+                None => {
+                    refusals.insert(counter.clone(), 1);
+                }
+            }
         }
     }
+    refusals
 }
 
 enum TenantError {

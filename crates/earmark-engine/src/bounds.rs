@@ -17,6 +17,9 @@ pub const ENDING_QUEUE_MAX: usize = 2_000_000;
 /// How long a caller waits when it names no deadline.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
 
+/// The longest that a caller can wait: whoever waits longer is not waiting for the answer.
+pub const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How long the `denied` statistic may wait for a commit to ride on (R23).
 pub const DENIED_FLUSH_AFTER: Duration = Duration::from_millis(900);
 

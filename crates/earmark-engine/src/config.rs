@@ -99,3 +99,12 @@ pub(crate) fn with_plan(
 
 /// The handle that workers and callers share.
 pub(crate) type SharedConfig = Arc<arc_swap::ArcSwap<Config>>;
+
+/// Shares a configuration, unless a newer one is known: two that load at once may finish in
+/// either order.
+pub(crate) fn share(shared: &SharedConfig, config: &Arc<Config>) {
+    shared.rcu(|known| {
+        let newest = if known.catalog.version < config.catalog.version { config } else { known };
+        Arc::clone(newest)
+    });
+}

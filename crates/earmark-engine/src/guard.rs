@@ -16,7 +16,7 @@ use earmark_core::{
     TenantId, Ttl,
 };
 
-use crate::bounds::{EXTEND_EVERY, FINISH_WITHIN};
+use crate::bounds::EXTEND_EVERY;
 use crate::error::CallError;
 use crate::quota::Quota;
 use crate::request::{HoldSpec, IntoAmounts, RequestError};
@@ -131,8 +131,16 @@ impl HoldGuard {
 
     /// Says what the call has delivered so far, by meter; later values replace earlier ones.
     /// From now on dropping the guard settles with these, since delivered work is charged.
+    ///
+    /// A meter that the hold does not have is refused here: its settle would be (R17), and
+    /// with it that of everything else that was delivered.
     pub fn delivered(&self, amounts: impl IntoAmounts) -> Result<(), RequestError> {
         let amounts = amounts.into_amounts()?;
+        let is_held = |meter: &MeterName| self.amounts().iter().any(|(held, _)| held == meter);
+        if let Some((meter, _)) = amounts.iter().find(|(meter, _)| !is_held(meter)) {
+            let message = "the hold does not have this meter; hold 0 of it to settle it later";
+            return Err(RequestError::new(format!("amounts.{meter}"), message));
+        }
         self.state().delivered.get_or_insert_default().extend(amounts);
         Ok(())
     }
@@ -159,6 +167,11 @@ impl HoldGuard {
         self.state().finished = true;
         self.shared.extender.abort();
         self.shared.quota.finish(&self.shared.tenant, operation).await
+    }
+
+    /// Whether somebody has begun to settle or release it.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.state().finished
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -200,13 +213,14 @@ async fn try_to_finish(
     tenant: &TenantId,
     operation: Operation,
 ) -> Result<Answer, CallError> {
-    let give_up_at = tokio::time::Instant::now() + FINISH_WITHIN;
+    let give_up_at = tokio::time::Instant::now() + quota.finish_within();
     let mut pause = Duration::from_millis(10);
     loop {
         let command = Command::new(operation.clone());
         match quota.execute(tenant.clone(), command, None).await {
             Err(error) if error.is_retryable() && tokio::time::Instant::now() < give_up_at => {
-                if quota.is_failed() {
+                // Neither heals: trying again would only keep the engine alive.
+                if quota.is_failed() || quota.is_closed() {
                     return Err(error);
                 }
                 tokio::time::sleep(pause).await;

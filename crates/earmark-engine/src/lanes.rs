@@ -59,7 +59,11 @@ impl LaneReceiver {
             return Some(jobs);
         }
         if self.endings.is_closed() && self.admissions.is_closed() {
-            return None;
+            // A closed lane is empty only when nobody is in the middle of sending.
+            jobs.extend(self.endings.recv().await);
+            jobs.extend(self.admissions.recv().await);
+            self.take_waiting(&mut jobs);
+            return (!jobs.is_empty()).then_some(jobs);
         }
         let sleep_until = wake.unwrap_or_else(Instant::now);
         // A lane that is closed is skipped, so that the other one is drained to its end.

@@ -12,8 +12,8 @@
 //!
 //! # Architecture invariants
 //!
-//! - No reply before what it rests on is durable (R35): `batch::Batch::reply` is the one place
-//!   that sends replies, and it runs after the commit.
+//! - No reply before what it rests on is durable (R35): `Worker::reply` is the one place that
+//!   results leave from, and it runs after the commit.
 //! - Time enters once per batch, from the store (R8).
 //! - A bug costs one tenant one answer (R38).
 //!

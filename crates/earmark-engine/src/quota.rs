@@ -1,5 +1,6 @@
 //! The engine's handle: opens workers over a store and executes commands on it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,11 +8,11 @@ use arc_swap::ArcSwap;
 use earmark_core::{Answer, Command, PlanName, TenantId};
 use earmark_store::document::{ConfigDocument, PlanDocument};
 use earmark_store::{Config, Records, Store, StoreError};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::background::Background;
-use crate::bounds::DEADLINE_DEFAULT;
+use crate::bounds::{DEADLINE_DEFAULT, DEADLINE_MAX, FINISH_WITHIN};
 use crate::config::{self, ConfigError, SharedConfig};
 use crate::error::CallError;
 use crate::job::Job;
@@ -27,11 +28,18 @@ pub struct EngineOptions {
     pub observe: Arc<dyn Observe>,
     /// Whether due holds are swept in the background.
     pub sweep: bool,
+    /// How long settling and releasing is tried again while the store does not answer.
+    pub finish_within: Duration,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { shards: 1, observe: Arc::new(NotObserved), sweep: true }
+        Self {
+            shards: 1,
+            observe: Arc::new(NotObserved),
+            sweep: true,
+            finish_within: FINISH_WITHIN,
+        }
     }
 }
 
@@ -46,6 +54,7 @@ pub(crate) struct Inner {
     records: Arc<dyn Records>,
     config: SharedConfig,
     stop: watch::Sender<bool>,
+    finish_within: Duration,
     failed: watch::Receiver<bool>,
     pub(crate) background: Background,
 }
@@ -53,7 +62,8 @@ pub(crate) struct Inner {
 struct Shard {
     lanes: LaneSender,
     cleared: Arc<Mutex<Vec<TenantId>>>,
-    ended: Mutex<Option<oneshot::Receiver<()>>>,
+    /// Closed when the worker is gone.
+    ended: watch::Receiver<()>,
 }
 
 impl Quota {
@@ -78,10 +88,14 @@ impl Quota {
                 state: WorkerState::default(),
             };
             let ended = spawn_worker(number, worker).map_err(cannot_start)?;
-            shards.push(Shard { lanes: sender, cleared, ended: Mutex::new(Some(ended)) });
+            shards.push(Shard { lanes: sender, cleared, ended });
         }
         let background = Background::new().map_err(cannot_start)?;
-        let inner = Arc::new(Inner { shards, records: store, config, stop, failed, background });
+        let finish_within = options.finish_within;
+        let records = store;
+        let inner =
+            Inner { shards, records, config, stop, finish_within, failed, background };
+        let inner = Arc::new(inner);
         if options.sweep {
             inner.background.spawn(crate::sweeper::run(Arc::downgrade(&inner)));
         }
@@ -107,7 +121,10 @@ impl Quota {
         command: Command,
         within: Option<Duration>,
     ) -> Result<Answer, CallError> {
-        let deadline = Instant::now() + within.unwrap_or(DEADLINE_DEFAULT);
+        if self.is_failed() {
+            return Err(CallError::StoreUnavailable);
+        }
+        let deadline = Instant::now() + within.unwrap_or(DEADLINE_DEFAULT).min(DEADLINE_MAX);
         let lanes = &self.shard(&tenant).lanes;
         let (job, mut waiting) = Job::new(tenant, command, deadline, Some(lanes));
         lanes.send(job)?;
@@ -145,8 +162,8 @@ impl Quota {
         config::change(&self.config(), document, None).map(|_| ())
     }
 
-    /// Lays a document over the configuration: what it names is set, what it does not name
-    /// stays. `expected` is the version that the caller has seen.
+    /// Lays a document over the configuration: what it names is set, meters and plans that it
+    /// does not name stay, and the default plan is the document's, none included. `expected` is the version that the caller has seen.
     pub async fn put_config(
         &self,
         document: &ConfigDocument,
@@ -196,7 +213,7 @@ impl Quota {
     ) -> Result<Arc<Config>, ConfigError> {
         let written = self.inner.records.put_config(version, change).await?;
         let config = Arc::new(written.ok_or(ConfigError::Changed)?);
-        self.inner.config.store(Arc::clone(&config));
+        config::share(&self.inner.config, &config);
         Ok(config)
     }
 
@@ -211,12 +228,13 @@ impl Quota {
         self.inner.shards.iter().map(|shard| shard.lanes.len()).sum()
     }
 
-    /// Whether the store's disk has failed: everything is refused until a restart (R37).
+    /// Whether the store's disk has failed, or a worker is gone: everything is refused until a
+    /// restart (R37).
     pub fn is_failed(&self) -> bool {
         *self.inner.failed.borrow()
     }
 
-    /// Waits until the store's disk has failed.
+    /// Waits until the engine has failed.
     pub async fn failed(&self) {
         let mut failed = self.inner.failed.clone();
         if failed.wait_for(|failed| *failed).await.is_err() {
@@ -230,12 +248,18 @@ impl Quota {
         self.inner.background.drained().await;
         self.inner.stop.send_replace(true);
         for shard in &self.inner.shards {
-            let ended = shard.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(ended) = ended {
-                // An error is a worker that is gone already.
-                let _ = ended.await;
-            }
+            let mut ended = shard.ended.clone();
+            while ended.changed().await.is_ok() {}
         }
+    }
+
+    /// Whether the engine takes no more calls.
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.inner.stop.borrow()
+    }
+
+    pub(crate) fn finish_within(&self) -> Duration {
+        self.inner.finish_within
     }
 }
 
@@ -243,18 +267,25 @@ fn cannot_start(error: std::io::Error) -> StoreError {
     StoreError::Unavailable(format!("cannot start a thread: {error}"))
 }
 
-/// Starts a worker on a thread and runtime of its own; the receiver hears when it ends.
+/// Starts a worker on a thread and runtime of its own; the receiver's channel closes when it
+/// has ended.
 fn spawn_worker<S: Store>(
     number: usize,
     worker: Worker<S>,
-) -> std::io::Result<oneshot::Receiver<()>> {
+) -> std::io::Result<watch::Receiver<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (ended, receiver) = oneshot::channel();
+    let (ending, ended) = watch::channel(());
+    let failed = worker.failed.clone();
     std::thread::Builder::new().name(format!("earmark-shard-{number}")).spawn(move || {
-        runtime.block_on(worker.run());
+        let working = AssertUnwindSafe(|| runtime.block_on(worker.run()));
+        if catch_unwind(working).is_err() {
+            // Nobody decides for these tenants any more: better a restart than that.
+            tracing::error!("a worker panicked; stopping");
+            failed.send_replace(true);
+        }
         // Everything of the worker is dropped, the store's handle included.
         drop(runtime);
-        let _ = ended.send(());
+        drop(ending);
     })?;
-    Ok(receiver)
+    Ok(ended)
 }

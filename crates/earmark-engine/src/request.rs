@@ -19,7 +19,7 @@ pub struct RequestError {
 }
 
 impl RequestError {
-    fn new(field: impl Into<String>, message: impl ToString) -> Self {
+    pub(crate) fn new(field: impl Into<String>, message: impl ToString) -> Self {
         Self { field: field.into(), message: message.to_string() }
     }
 }
@@ -142,6 +142,7 @@ impl HoldSpec {
         let operation = Operation::Hold(HoldRequest {
             id,
             amounts: self.amounts.clone(),
+            meters: earmark_core::MetersAsked::All,
             dimensions,
             ttl: self.ttl,
             dispatched: self.dispatched,

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use earmark_core::CommandError;
+
 use crate::error::CallError;
 use crate::guard::HoldGuard;
 use crate::quota::Quota;
@@ -40,7 +42,7 @@ impl Quota {
     /// Holds, makes the call, and settles; an `Err`, a panic or a cancelled future releases.
     ///
     /// The call gets the guard and may say what it delivered; without that it is charged as
-    /// held.
+    /// held. It may also end the hold itself.
     pub async fn run<T, E, F, Fut>(
         &self,
         tenant: &str,
@@ -71,8 +73,11 @@ impl Quota {
             Ok(value) => value,
             Err(error) => return Err(RunError::Call(error)),
         };
+        let was_finished = guard.is_finished();
         match guard.settle().await {
             Ok(_) => Ok(value),
+            // The call has given it back itself: there is nothing left to settle.
+            Err(CallError::Command(CommandError::AlreadyReleased(_))) if was_finished => Ok(value),
             Err(error) => Err(RunError::Unsettled { value, error }),
         }
     }

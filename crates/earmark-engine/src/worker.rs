@@ -3,19 +3,20 @@
 //! It has a thread and a small runtime of its own, so that an embedded store may block it
 //! and nothing else.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use earmark_core::TenantId;
-use earmark_store::{BatchNeed, CommitError, Config, Store, StoreError, Txn};
+use earmark_store::{CommitError, Config, Store, StoreError, Txn};
 use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::batch::{self, Decided, TenantJobs};
+use crate::batch::{self, Decided, Results, TenantJobs};
 use crate::bounds::{CONFLICT_RETRIES_MAX, FAULTS_MAX};
-use crate::denials::PendingDenials;
+use crate::config;
+use crate::denials::{self, PendingDenials};
 use crate::error::CallError;
 use crate::job::{CallResult, Job};
 use crate::lanes::LaneReceiver;
@@ -24,7 +25,7 @@ use crate::observe::{BatchObservation, Observe};
 pub(crate) struct Worker<S: Store> {
     pub(crate) store: Arc<S>,
     pub(crate) lanes: LaneReceiver,
-    pub(crate) config: Arc<ArcSwap<Config>>,
+    pub(crate) config: config::SharedConfig,
     pub(crate) observe: Arc<dyn Observe>,
     /// `true` stops the worker once what waits is done.
     pub(crate) stop: watch::Receiver<bool>,
@@ -50,6 +51,21 @@ enum Attempt {
     Failed,
 }
 
+/// What became of one transaction.
+struct Transacted {
+    attempt: Attempt,
+    /// Tenants that another node works on.
+    busy: Vec<TenantJobs>,
+    /// Tenants that met a bug.
+    faulty: Vec<TenantJobs>,
+}
+
+impl From<Attempt> for Transacted {
+    fn from(attempt: Attempt) -> Self {
+        Self { attempt, busy: Vec::new(), faulty: Vec::new() }
+    }
+}
+
 impl<S: Store> Worker<S> {
     pub(crate) async fn run(mut self) {
         loop {
@@ -70,14 +86,19 @@ impl<S: Store> Worker<S> {
                 return;
             }
         }
-        self.flush_denials().await;
+        if !self.flush_denials().await {
+            self.failed.send_replace(true);
+        }
     }
 
     /// Processes one batch; `false` when the store's disk has failed.
     async fn process(&mut self, jobs: Vec<Job>) -> bool {
         self.forgive();
         if self.state.denials.flush_at().is_some_and(|at| at <= Instant::now()) {
-            self.flush_denials().await;
+            if !self.flush_denials().await {
+                self.answer_all(batch::by_tenant(jobs), &CallError::StoreUnavailable);
+                return false;
+            }
         }
         let mut waiting = jobs;
         let mut conflicts = 0;
@@ -109,10 +130,9 @@ impl<S: Store> Worker<S> {
         let now = Instant::now();
         let mut live = Vec::with_capacity(jobs.len());
         for job in jobs {
-            let faults = self.state.faults.get(&job.tenant).copied().unwrap_or(0);
             if job.deadline <= now || !job.state.start() {
                 self.answer(job, Err(CallError::DeadlineExceeded));
-            } else if faults >= FAULTS_MAX {
+            } else if self.is_faulted(&job.tenant) {
                 self.answer(job, Err(CallError::TenantFaulted));
             } else {
                 live.push(job);
@@ -121,26 +141,55 @@ impl<S: Store> Worker<S> {
         live
     }
 
+    /// Whether a tenant has met a bug so often that it is refused alone (R38).
+    fn is_faulted(&self, tenant: &TenantId) -> bool {
+        self.state.faults.get(tenant).is_some_and(|faults| *faults >= FAULTS_MAX)
+    }
+
     async fn attempt(&mut self, groups: Vec<TenantJobs>) -> Attempt {
+        let Transacted { attempt, busy, faulty } = self.transact(groups).await;
+        let mut again = busy;
+        match attempt {
+            Attempt::Done => {}
+            Attempt::Again(groups) => again.extend(groups),
+            Attempt::Failed => {
+                self.answer_all(again, &CallError::StoreUnavailable);
+                self.answer_all(faulty, &CallError::StoreUnavailable);
+                return Attempt::Failed;
+            }
+        }
+        match self.try_one_by_one(faulty).await {
+            Attempt::Done => {}
+            Attempt::Again(groups) => again.extend(groups),
+            Attempt::Failed => {
+                self.answer_all(again, &CallError::StoreUnavailable);
+                return Attempt::Failed;
+            }
+        }
+        if again.is_empty() { Attempt::Done } else { Attempt::Again(again) }
+    }
+
+    /// One transaction: load, decide, commit, reply.
+    async fn transact(&mut self, groups: Vec<TenantJobs>) -> Transacted {
         let started = Instant::now();
-        let commands = groups.iter().map(|group| group.jobs.len()).sum();
+        let (commands, tenants) = (groups.iter().map(|group| group.jobs.len()).sum(), groups.len());
         let queued = groups.iter().flat_map(|group| &group.jobs).map(|job| job.queued).min();
         let mut txn = match self.store.begin(batch::need_of(&groups)).await {
             Ok(txn) => txn,
-            Err(error) => return self.refused(error, groups),
+            Err(error) => return self.not_loaded(error, groups),
         };
         let config = match self.current_config(&mut txn).await {
             Ok(config) => config,
-            Err(error) => return self.refused(error, groups),
+            // Nobody's fault, if it is damaged.
+            Err(error) => return self.refused(&error, groups).into(),
         };
-        let tenants = groups.len();
         let decided =
             batch::decide(&mut txn, &config.catalog, groups, &mut self.state.denials).await;
         let decided = match decided {
             Ok(decided) => decided,
-            Err((error, groups)) => return self.refused(error, groups),
+            Err((error, groups)) => return self.not_loaded(error, groups),
         };
-        let Decided { accounts, answers, busy, faulty } = decided;
+        let Decided { accounts, results, busy, faulty } = decided;
         let wrote = accounts.iter().any(|account| account.changes().is_some());
         let decided_at = Instant::now();
         let batch = uuid::Uuid::now_v7().as_u128();
@@ -154,20 +203,7 @@ impl<S: Store> Worker<S> {
             commit: decided_at.elapsed(),
             wrote,
         });
-        let attempt = self.conclude(batch, outcome, answers).await;
-        self.try_one_by_one(faulty).await;
-        match (attempt, busy) {
-            (Attempt::Done, busy) if !busy.is_empty() => Attempt::Again(busy),
-            (Attempt::Again(mut again), busy) => {
-                again.extend(busy);
-                Attempt::Again(again)
-            }
-            (Attempt::Failed, busy) => {
-                self.answer_all(busy, &CallError::StoreUnavailable);
-                Attempt::Failed
-            }
-            (attempt, _) => attempt,
-        }
+        Transacted { attempt: self.conclude(batch, outcome, results).await, busy, faulty }
     }
 
     /// The configuration of the transaction, loaded anew when it is newer (R27).
@@ -177,70 +213,70 @@ impl<S: Store> Worker<S> {
             return Ok(config);
         }
         let config = Arc::new(txn.load_config().await?);
-        self.config.store(Arc::clone(&config));
+        config::share(&self.config, &config);
         Ok(config)
     }
 
-    /// Replies once the commit's outcome is known: the one place where results leave.
+    /// Replies once the commit's outcome is known.
     async fn conclude(
         &mut self,
         batch: u128,
         outcome: Result<(), CommitError>,
-        answers: Vec<(Job, CallResult)>,
+        results: Results,
     ) -> Attempt {
         match outcome {
-            Ok(()) => {
-                for (job, result) in answers {
-                    self.answer(job, result);
-                }
-                Attempt::Done
-            }
+            Ok(()) => self.reply(results),
             Err(CommitError::Conflict(why)) => {
                 tracing::debug!(%why, "batch meets another transaction");
-                Attempt::Again(batch::by_tenant(answers.into_iter().map(|(job, _)| job).collect()))
+                self.decide_again(results)
             }
             Err(CommitError::RolledBack(why)) => {
                 tracing::warn!(%why, "batch rolled back");
-                for (job, _) in answers {
-                    self.answer(job, Err(CallError::StoreUnavailable));
-                }
+                self.state.denials.add_all(results.denials.taken);
+                self.refuse(results.answers, &CallError::StoreUnavailable);
                 Attempt::Done
             }
             Err(CommitError::Unknown(why)) => {
                 tracing::warn!(%why, "outcome of a batch unknown");
-                self.resolve(batch, answers).await
+                self.resolve(batch, results).await
             }
             Err(CommitError::Fatal(why)) => {
                 tracing::error!(%why, "the store failed; stopping");
-                for (job, _) in answers {
-                    self.answer(job, Err(CallError::OutcomeUnknown));
-                }
+                self.refuse(results.answers, &CallError::OutcomeUnknown);
                 Attempt::Failed
             }
         }
     }
 
+    /// Sends results: the one place where they leave, after the commit that they rest on (R35).
+    fn reply(&mut self, results: Results) -> Attempt {
+        self.state.denials.add_all(results.denials.fresh);
+        for (job, result) in results.answers {
+            self.answer(job, result);
+        }
+        Attempt::Done
+    }
+
+    /// The batch came to nothing, its refusals included.
+    fn decide_again(&mut self, mut results: Results) -> Attempt {
+        self.state.denials.add_all(std::mem::take(&mut results.denials.taken));
+        Attempt::Again(results.into_jobs())
+    }
+
     /// Finds out what became of a commit (R36). Callers stop waiting at their deadlines; the
     /// worker goes on, since later decisions rest on it.
-    async fn resolve(&mut self, batch: u128, answers: Vec<(Job, CallResult)>) -> Attempt {
-        let Some(tenant) = answers.first().map(|(job, _)| job.tenant.clone()) else {
+    async fn resolve(&mut self, batch: u128, results: Results) -> Attempt {
+        let Some(tenant) = results.answers.first().map(|(job, _)| job.tenant.clone()) else {
             return Attempt::Done;
         };
         let mut tries = 0;
         loop {
             match self.store.was_committed(batch, &tenant).await {
-                Ok(true) => {
-                    for (job, result) in answers {
-                        self.answer(job, result);
-                    }
-                    return Attempt::Done;
-                }
-                Ok(false) => {
-                    let jobs = answers.into_iter().map(|(job, _)| job).collect();
-                    return Attempt::Again(batch::by_tenant(jobs));
-                }
+                Ok(true) => return self.reply(results),
+                Ok(false) => return self.decide_again(results),
                 Err(StoreError::Fatal(why)) => {
                     tracing::error!(%why, "the store failed; stopping");
+                    self.refuse(results.answers, &CallError::OutcomeUnknown);
                     return Attempt::Failed;
                 }
                 Err(error) => {
@@ -248,9 +284,7 @@ impl<S: Store> Worker<S> {
                     tries += 1;
                     tokio::time::sleep(jitter(tries)).await;
                     if *self.stop.borrow() && tries > 20 {
-                        for (job, _) in answers {
-                            self.answer(job, Err(CallError::OutcomeUnknown));
-                        }
+                        self.refuse(results.answers, &CallError::OutcomeUnknown);
                         return Attempt::Done;
                     }
                 }
@@ -258,7 +292,19 @@ impl<S: Store> Worker<S> {
         }
     }
 
-    fn refused(&mut self, error: StoreError, groups: Vec<TenantJobs>) -> Attempt {
+    /// What a batch comes to whose rows the store did not load. A damaged row is its tenant's
+    /// trouble alone (R38): which one it is shows when each is tried by itself.
+    fn not_loaded(&self, error: StoreError, groups: Vec<TenantJobs>) -> Transacted {
+        match error {
+            StoreError::Damaged(why) => {
+                tracing::error!(%why, "a stored row is damaged");
+                Transacted { attempt: Attempt::Done, busy: Vec::new(), faulty: groups }
+            }
+            error => self.refused(&error, groups).into(),
+        }
+    }
+
+    fn refused(&self, error: &StoreError, groups: Vec<TenantJobs>) -> Attempt {
         tracing::warn!(%error, "the store does not answer");
         self.answer_all(groups, &CallError::StoreUnavailable);
         match error {
@@ -267,77 +313,103 @@ impl<S: Store> Worker<S> {
         }
     }
 
-    /// A tenant that met a bug: each of its jobs in a transaction of its own, so that only
+    /// Tenants that met a bug: each of their jobs in a transaction of its own, so that only
     /// the offender gets the error (R38).
-    async fn try_one_by_one(&mut self, faulty: Vec<TenantJobs>) {
+    async fn try_one_by_one(&mut self, faulty: Vec<TenantJobs>) -> Attempt {
+        let mut again = Vec::new();
+        let mut failed = false;
         for TenantJobs { tenant, jobs } in faulty {
-            for job in jobs {
-                self.try_alone(&tenant, job).await;
+            let mut jobs = jobs.into_iter();
+            while let Some(job) = jobs.next() {
+                if failed {
+                    self.answer(job, Err(CallError::StoreUnavailable));
+                } else if self.is_faulted(&tenant) {
+                    self.answer(job, Err(CallError::TenantFaulted));
+                } else {
+                    match self.try_alone(&tenant, job).await {
+                        Attempt::Done => {}
+                        Attempt::Failed => failed = true,
+                        // The others wait with it: their order is kept.
+                        Attempt::Again(groups) => {
+                            let tried = groups.into_iter().flat_map(|group| group.jobs);
+                            let jobs = tried.chain(jobs.by_ref()).collect();
+                            again.push(TenantJobs { tenant: tenant.clone(), jobs });
+                        }
+                    }
+                }
             }
+        }
+        match (failed, again.is_empty()) {
+            (true, _) => {
+                self.answer_all(again, &CallError::StoreUnavailable);
+                Attempt::Failed
+            }
+            (false, true) => Attempt::Done,
+            (false, false) => Attempt::Again(again),
         }
     }
 
-    async fn try_alone(&mut self, tenant: &TenantId, job: Job) {
+    async fn try_alone(&mut self, tenant: &TenantId, job: Job) -> Attempt {
         let groups = vec![TenantJobs { tenant: tenant.clone(), jobs: vec![job] }];
-        let mut txn = match self.store.begin(batch::need_of(&groups)).await {
-            Ok(txn) => txn,
-            Err(error) => {
-                self.refused(error, groups);
-                return;
-            }
-        };
-        let config = match self.current_config(&mut txn).await {
-            Ok(config) => config,
-            Err(error) => {
-                self.refused(error, groups);
-                return;
-            }
-        };
-        let decided =
-            batch::decide(&mut txn, &config.catalog, groups, &mut self.state.denials).await;
-        match decided {
-            Ok(Decided { accounts, answers, busy, faulty }) => {
-                let batch = uuid::Uuid::now_v7().as_u128();
-                let outcome = txn.commit(batch, accounts).await;
-                if let Attempt::Again(again) = self.conclude(batch, outcome, answers).await {
-                    self.answer_all(again, &CallError::StoreUnavailable);
-                }
-                self.answer_all(busy, &CallError::StoreUnavailable);
-                if !faulty.is_empty() {
-                    *self.state.faults.entry(tenant.clone()).or_default() += 1;
-                    self.observe.faulted(tenant);
-                    self.answer_all(faulty, &CallError::Internal);
-                }
-            }
-            Err((error, groups)) => {
-                self.refused(error, groups);
-            }
+        let Transacted { attempt, busy, faulty } = self.transact(groups).await;
+        if !faulty.is_empty() {
+            *self.state.faults.entry(tenant.clone()).or_default() += 1;
+            self.observe.faulted(tenant);
+            self.answer_all(faulty, &CallError::Internal);
         }
+        if busy.is_empty() { attempt } else { Attempt::Again(busy) }
     }
 
-    /// Writes the refusals that no commit has taken along (R23).
-    async fn flush_denials(&mut self) {
-        let mut denials = std::mem::take(&mut self.state.denials);
-        let tenants: Vec<_> = denials
-            .tenants()
-            .map(|(tenant, counters)| {
-                let need = earmark_core::Need { counters, ..earmark_core::Need::default() };
-                (tenant.clone(), need)
-            })
-            .collect();
-        if tenants.is_empty() {
-            return;
+    /// Writes the refusals that no commit has taken along (R23); `false` when the disk failed.
+    async fn flush_denials(&mut self) -> bool {
+        let pending = std::mem::take(&mut self.state.denials);
+        let need = pending.need();
+        if need.tenants.is_empty() {
+            return true;
         }
-        let Ok(mut txn) = self.store.begin(BatchNeed { tenants }).await else { return };
-        let Ok(config) = self.current_config(&mut txn).await else { return };
+        let names: Vec<_> = need.tenants.iter().map(|(tenant, _)| tenant.clone()).collect();
+        let outcome = match self.store.begin(need).await {
+            Ok(txn) => self.write_denials(txn, names, pending).await,
+            Err(StoreError::Unavailable(why)) => {
+                // Nothing is refused while the store is away: what waits does not grow.
+                self.state.denials.add_all(pending);
+                Err(StoreError::Unavailable(why))
+            }
+            Err(error) => Err(error),
+        };
+        let Err(error) = outcome else { return true };
+        tracing::warn!(%error, "refusals were not counted");
+        !matches!(error, StoreError::Fatal(_))
+    }
+
+    async fn write_denials(
+        &mut self,
+        mut txn: S::Txn,
+        names: Vec<TenantId>,
+        mut pending: PendingDenials,
+    ) -> Result<(), StoreError> {
+        let config = self.current_config(&mut txn).await?;
         let clock = txn.clock();
-        let mut accounts: Vec<_> = txn.take_accounts().into_iter().flatten().collect();
-        for account in &mut accounts {
-            denials.write_into(account, &config.catalog, clock);
+        let mut accounts = Vec::with_capacity(names.len());
+        for (account, tenant) in txn.take_accounts().into_iter().zip(names) {
+            let refusals = pending.take(&tenant);
+            let Some(mut account) = account else {
+                self.state.denials.add(&tenant, refusals);
+                continue;
+            };
+            // A tenant with a bug is not written; a statistic is not worth more (R38).
+            let written = catch_unwind(AssertUnwindSafe(|| {
+                denials::write_into(&mut account, &refusals, &config.catalog, clock);
+                earmark_core::invariant::check(&account)
+            }));
+            if matches!(written, Ok(Ok(()))) {
+                accounts.push(account);
+            }
         }
-        denials.clear();
-        if let Err(error) = txn.commit(uuid::Uuid::now_v7().as_u128(), accounts).await {
-            tracing::warn!(%error, "refusals were not counted");
+        match txn.commit(uuid::Uuid::now_v7().as_u128(), accounts).await {
+            Ok(()) => Ok(()),
+            Err(CommitError::Fatal(why)) => Err(StoreError::Fatal(why)),
+            Err(error) => Err(StoreError::Unavailable(error.to_string())),
         }
     }
 
@@ -351,6 +423,12 @@ impl<S: Store> Worker<S> {
     fn answer(&self, job: Job, result: CallResult) {
         self.observe.answered(job.operation(), result.as_deref());
         job.answer(result);
+    }
+
+    fn refuse(&self, answers: Vec<(Job, CallResult)>, error: &CallError) {
+        for (job, _) in answers {
+            self.answer(job, Err(error.clone()));
+        }
     }
 
     fn answer_all(&self, groups: Vec<TenantJobs>, error: &CallError) {

@@ -45,11 +45,3 @@ pub const ECHO_CHARS_MAX: usize = 120;
 
 /// Longest reply of the stand-in, in words: the longest output of a real model, roughly.
 pub const STAND_IN_WORDS_MAX: u32 = 100_000;
-
-/// Rounds before a tenant whose plan keeps changing is told to come back: each takes a change of
-/// plan in the moment between two batches.
-pub const ADMISSION_ROUNDS_MAX: usize = 4;
-
-/// Tenants whose plan is remembered. A hint is about 100 bytes; without one a call takes one
-/// cheap look more.
-pub const PLAN_HINTS_MAX: usize = 65_536;

@@ -31,7 +31,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use tokio_util::task::TaskTracker;
 
 use self::{
-    admission::{Admitted, Asked, NotAdmitted, PlanHints, Seen},
+    admission::{Admitted, Asked, NotAdmitted},
     held::new_hold_id,
 };
 use crate::{
@@ -112,7 +112,6 @@ pub struct Gateway {
     quota: Quota,
     upstreams: Arc<Upstreams>,
     options: Arc<GatewayOptions>,
-    plans: Arc<PlanHints>,
     calls: TaskTracker,
 }
 
@@ -131,7 +130,6 @@ impl Gateway {
             quota,
             upstreams: Arc::new(upstreams),
             options: Arc::new(options),
-            plans: Arc::default(),
             calls: TaskTracker::new(),
         }
     }
@@ -154,9 +152,7 @@ impl Gateway {
         match self.admit(&call.asked).await {
             Ok(admitted) => self.make(call, headers.clone(), admitted).await,
             Err(NotAdmitted::Failed(error)) => refused(error),
-            Err(NotAdmitted::Denied { denial, now, seen }) => {
-                self.deny(&call.request, &denial, now, &seen)
-            }
+            Err(NotAdmitted::Denied { denial, now }) => self.deny(&call.request, &denial, now),
         }
     }
 
@@ -279,16 +275,15 @@ impl Gateway {
     }
 
     /// A denial as the tenant's plan wants it told.
-    fn deny(&self, request: &ChatRequest, denial: &Denial, now: TimestampMs, seen: &Seen) -> Reply {
+    fn deny(&self, request: &ChatRequest, denial: &Denial, now: TimestampMs) -> Reply {
         let config = self.quota.config();
-        let on_denied = config.catalog.plan(&seen.plan).map(|plan| &plan.on_denied);
+        let plan = denial.plan.as_ref().and_then(|plan| config.catalog.plan(plan));
+        let on_denied = plan.map(|plan| &plan.on_denied);
         if denial.code == DenialCode::LimitExhausted
             && let Some(OnDenied::Message(own)) = on_denied
             && let Some(limit) = &denial.limit
         {
-            let text = own
-                .as_deref()
-                .map_or_else(|| message::exhausted(limit, now, &seen.zone), str::to_owned);
+            let text = own.as_deref().map_or_else(|| message::exhausted(limit, now), str::to_owned);
             let id = format!("chatcmpl-{}", new_hold_id());
             let completion = Completion::answering(request, id, unix_seconds(now));
             return denied_reply(request, &completion, &text, denial.code.as_str())

@@ -7,7 +7,7 @@
 use utoipa::OpenApi;
 use utoipa::openapi::path::{HttpMethod, Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ObjectBuilder, RefOr, Required, Type};
+use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Required, Type};
 
 use crate::error::Code;
 use crate::reply::ProblemReply;
@@ -77,6 +77,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         .build();
     let components = api.components.get_or_insert_default();
     components.add_security_scheme("key", SecurityScheme::Http(scheme));
+    for (status, response) in by_status(&[WITH_KEY, WITH_BODY].concat()) {
+        components.responses.insert(shared_name(&status), response);
+    }
     api
 }
 
@@ -117,11 +120,21 @@ fn complete(path: &str, operation: &mut Operation) {
     }
     for (status, response) in by_status(&codes) {
         let responses = &mut operation.responses.responses;
-        let (Some(RefOr::T(known)), RefOr::T(common)) = (responses.get_mut(&status), &response)
-        else {
-            responses.insert(status, response);
-            continue;
-        };
-        known.description = format!("{}, {}", known.description, common.description);
+        match (responses.get_mut(&status), response) {
+            // What only says what every route says is said once, in the components.
+            (None, _) => {
+                let shared = RefOr::Ref(Ref::from_response_name(shared_name(&status)));
+                responses.insert(status, shared);
+            }
+            (Some(RefOr::T(known)), RefOr::T(common)) => {
+                known.description = format!("{}, {}", known.description, common.description);
+            }
+            (Some(_), _) => {}
+        }
     }
+}
+
+/// The name of the shared refusals with a status.
+fn shared_name(status: &str) -> String {
+    format!("Refused{status}")
 }

@@ -91,6 +91,7 @@ mod tests {
             held: 0,
             granted: 0,
             resets_at: Some(TimestampMs(10_500)),
+            resets_on: None,
         }
     }
 

@@ -43,9 +43,46 @@ pub enum OpenError {
         /// Which migration.
         version: i64,
     },
+    /// The schema is from an earlier version, and only a writer may migrate it.
+    #[error(
+        "{} has schema {found}, this version reads {known}; start `earmark serve` once to \
+         migrate it",
+        .path.display()
+    )]
+    Older {
+        /// Which file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The one that is known.
+        known: i64,
+    },
+    /// The path leads to something that is no directory.
+    #[error("{} is no directory; name another --data directory", .0.display())]
+    NoDirectory(PathBuf),
     /// The file belongs to another program.
-    #[error("{} is no earmark store", .0.display())]
+    #[error("{} is no earmark store; name another --data directory", .0.display())]
     NotOurs(PathBuf),
+    /// The file is there, but nothing is in it. A store never looks so: it gets its name only
+    /// once it is whole.
+    #[error(
+        "{} is empty, so it was cut off; restore the last backup, or move it away to begin anew",
+        .0.display()
+    )]
+    Empty(PathBuf),
+    /// The database is gone and its log is not.
+    #[error(
+        "{} is gone, but its log {} is there; restore the last backup, or move the log away to \
+         begin anew",
+        .path.display(),
+        .log.display()
+    )]
+    LogAlone {
+        /// The database.
+        path: PathBuf,
+        /// Its log.
+        log: PathBuf,
+    },
     /// There is nothing to read.
     #[error("{} does not exist; `earmark serve` creates it", .0.display())]
     Missing(PathBuf),

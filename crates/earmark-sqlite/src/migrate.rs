@@ -1,6 +1,7 @@
 //! Migrations: SQL files applied once, in order, each in a transaction, with their checksums
 //! remembered.
 
+use std::cmp::Ordering;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -18,6 +19,12 @@ struct Migration {
 
 const MIGRATIONS: &[Migration] =
     &[Migration { version: 1, sql: include_str!("../migrations/0001_first.sql") }];
+
+/// Gives a file that was just made its schema.
+pub(crate) fn fill(connection: &mut Connection, path: &Path, now_ms: i64) -> Result<(), OpenError> {
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    MIGRATIONS.iter().try_for_each(|migration| apply(connection, migration, now_ms)).map_err(sqlite)
+}
 
 /// Brings the schema up to date, or says why it cannot.
 pub(crate) fn migrate(
@@ -50,10 +57,10 @@ pub(crate) fn check_readable(connection: &Connection, path: &Path) -> Result<(),
     let known = MIGRATIONS.last().map_or(0, |migration| migration.version);
     let found: i64 =
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
-    if found == known {
-        Ok(())
-    } else {
-        Err(OpenError::Newer { path: path.to_owned(), found, known })
+    match found.cmp(&known) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less => Err(OpenError::Older { path: path.to_owned(), found, known }),
+        Ordering::Greater => Err(OpenError::Newer { path: path.to_owned(), found, known }),
     }
 }
 
@@ -64,10 +71,10 @@ fn check_application(connection: &Connection, path: &Path) -> Result<(), OpenErr
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(sqlite)?;
-    if id == APPLICATION_ID || (id == 0 && tables == 0) {
-        Ok(())
-    } else {
-        Err(OpenError::NotOurs(path.to_owned()))
+    match (id == APPLICATION_ID, tables) {
+        (_, 0) => Err(OpenError::Empty(path.to_owned())),
+        (true, _) => Ok(()),
+        (false, _) => Err(OpenError::NotOurs(path.to_owned())),
     }
 }
 

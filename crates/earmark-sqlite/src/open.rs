@@ -1,6 +1,10 @@
-//! Opening: the lock, the connections, their settings.
+//! Opening: the lock, the first making, the connections, their settings.
+//!
+//! Always holds: what is made here is readable by its owner only; `earmark.db` stands under
+//! that name only once its schema is in it, so that an empty one is a damaged one and never
+//! passes for a new store.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
@@ -25,18 +29,14 @@ pub(crate) fn database_path(directory: &Path) -> PathBuf {
 
 /// Creates the directory and takes the lock that makes this process the only writer.
 pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| OpenError::Io { path, source }
-    };
-    std::fs::create_dir_all(directory).map_err(io(directory))?;
+    if directory.exists() && !directory.is_dir() {
+        return Err(OpenError::NoDirectory(directory.to_owned()));
+    }
+    make_directory(directory).map_err(io(directory))?;
     let path = directory.join("lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(io(&path))?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    let file = owners(&mut options).open(&path).map_err(io(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
@@ -44,11 +44,75 @@ pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Makes the database when there is none: under another name first, whole, then renamed.
+/// Only whoever has the lock may call it.
+pub(crate) fn make_if_missing(path: &Path, now_ms: i64) -> Result<(), OpenError> {
+    if path.exists() {
+        return Ok(());
+    }
+    // SQLite would lay the rows of a log that was left behind over the new file.
+    let log = beside(path, "-wal");
+    if std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        return Err(OpenError::LogAlone { path: path.to_owned(), log });
+    }
+    let unfinished = beside(path, ".new");
+    for leftover in [unfinished.clone(), beside(&unfinished, "-journal")] {
+        match std::fs::remove_file(&leftover) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(OpenError::Io { path: leftover, source: error });
+            }
+            _ => {}
+        }
+    }
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true);
+    owners(&mut options).open(&unfinished).map_err(io(&unfinished))?;
+    let sqlite = |source| OpenError::Sqlite { path: unfinished.clone(), source };
+    let mut connection = Connection::open(&unfinished).map_err(sqlite)?;
+    connection.execute_batch("PRAGMA synchronous = FULL").map_err(sqlite)?;
+    crate::migrate::fill(&mut connection, &unfinished, now_ms)?;
+    connection.close().map_err(|(_, source)| sqlite(source))?;
+    std::fs::rename(&unfinished, path).map_err(io(path))?;
+    // The new name, too, must survive a loss of power.
+    let directory = path.parent().unwrap_or(path);
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(io(directory))
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io { path: path.clone(), source }
+}
+
+/// The path with something at its end.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn make_directory(directory: &Path) -> std::io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+/// Makes what is created readable by its owner only; SQLite's log and index beside the
+/// database take over its mode.
+fn owners(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
 /// The connection that writes.
 pub(crate) fn writer(path: &Path) -> Result<Connection, OpenError> {
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
     assert_version(path)?;
-    let connection = Connection::open(path).map_err(sqlite)?;
+    // Without CREATE: a file that vanishes in between is not quietly made anew.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
     connection
         .execute_batch(&format!(
             "PRAGMA journal_mode = WAL;

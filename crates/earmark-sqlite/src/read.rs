@@ -164,3 +164,25 @@ pub(crate) fn api_keys(
     );
     rows(connection, sql, [tenant.map(TenantId::as_str)], api_key_row)
 }
+
+/// The names of all tables.
+pub(crate) fn tables(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";
+    rows(connection, sql, [], |row| row.get(0).map_err(sqlite))
+}
+
+/// What is damaged about a table and its indexes.
+pub(crate) fn damage(connection: &Connection, table: &str) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT integrity_check FROM pragma_integrity_check(?1)";
+    let found: Result<Vec<String>, _> =
+        rows(connection, sql, [table], |row| row.get(0).map_err(sqlite));
+    Ok(match found {
+        Ok(found) => found.into_iter().filter(|text| text != "ok").collect(),
+        // Damage that stops the check itself is damage, too.
+        Err(StoreError::Fatal(error)) => vec![error],
+        Err(error) => return Err(error),
+    }
+    .into_iter()
+    .map(|text| format!("table {table}: {text}"))
+    .collect())
+}

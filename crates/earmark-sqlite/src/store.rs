@@ -31,25 +31,31 @@ pub struct OpenOptions {
     pub directory: PathBuf,
     /// Its clock.
     pub clock: Arc<dyn Clock>,
+    /// Whether a directory without a store gets one; otherwise that is an error.
+    pub create: bool,
 }
 
 impl OpenOptions {
     /// That directory, with the system's clock.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), clock: Arc::new(SystemClock) }
+        Self { directory: directory.into(), clock: Arc::new(SystemClock), create: true }
     }
 }
 
 /// Earmark's embedded store.
 pub struct SqliteStore {
-    writer: Option<Arc<tokio::sync::Mutex<Writer>>>,
+    // Before the writer, and so dropped before it: only the last connection to be closed takes
+    // the log away, and one that reads cannot.
     readers: Arc<Readers>,
+    writer: Option<Arc<tokio::sync::Mutex<Writer>>>,
     clock: Arc<dyn Clock>,
 }
 
 struct Writer {
     connection: Connection,
     cache: AccountCache,
+    /// The disk has failed under a commit.
+    failed: bool,
     /// Held as long as the writer lives.
     _lock: File,
 }
@@ -57,15 +63,20 @@ struct Writer {
 impl SqliteStore {
     /// Opens a data directory for writing: creates it when it is new, and migrates it.
     pub fn open(options: OpenOptions) -> Result<Self, OpenError> {
-        let OpenOptions { directory, clock } = options;
-        let lock = open::lock(&directory)?;
+        let OpenOptions { directory, clock, create } = options;
         let path = open::database_path(&directory);
+        if !create && !path.exists() {
+            return Err(OpenError::Missing(path));
+        }
+        let lock = open::lock(&directory)?;
+        open::make_if_missing(&path, clock.now().0)?;
         let mut connection = open::writer(&path)?;
         migrate::migrate(&mut connection, &path, clock.now().0)?;
-        let writer = Writer { connection, cache: AccountCache::new(CACHE_ROWS_MAX), _lock: lock };
+        let cache = AccountCache::new(CACHE_ROWS_MAX);
+        let writer = Writer { connection, cache, failed: false, _lock: lock };
         Ok(Self {
-            writer: Some(Arc::new(tokio::sync::Mutex::new(writer))),
             readers: Arc::new(Readers { path, idle: Mutex::default() }),
+            writer: Some(Arc::new(tokio::sync::Mutex::new(writer))),
             clock,
         })
     }
@@ -77,6 +88,18 @@ impl SqliteStore {
         let first = readers.open()?;
         readers.put(first);
         Ok(Self { writer: None, readers: Arc::new(readers), clock: options.clock })
+    }
+
+    /// Looks through the file itself for damaged pages, values of the wrong type and indexes
+    /// that miss rows; names what it finds. One table after the other, since a long snapshot
+    /// stops the writer's checkpoints.
+    pub async fn damage(&self) -> Result<Vec<String>, StoreError> {
+        let tables = self.read(|connection| read::tables(connection)).await?;
+        let mut found = Vec::new();
+        for table in tables {
+            found.extend(self.read(move |connection| read::damage(connection, &table)).await?);
+        }
+        Ok(found)
     }
 
     async fn writer(&self) -> Result<OwnedMutexGuard<Writer>, StoreError> {
@@ -194,6 +217,17 @@ impl Txn for SqliteTxn {
     }
 }
 
+impl Drop for Writer {
+    /// Leaves everything in one file and an empty log, even while somebody reads beside us,
+    /// when SQLite's own checkpoint at closing does nothing.
+    fn drop(&mut self) {
+        if !self.failed {
+            // What it cannot do now, the next opening does.
+            let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+        }
+    }
+}
+
 impl Writer {
     fn write(&mut self, accounts: &[Account]) -> Result<(), CommitError> {
         let written = self.connection.execute_batch("BEGIN IMMEDIATE").and_then(|()| {
@@ -207,7 +241,19 @@ impl Writer {
             // Its own error matters less than whether we are out of the transaction.
             let _ = self.connection.execute_batch("ROLLBACK");
         }
-        Err(commit_error(&error, self.connection.is_autocommit()))
+        let error = commit_error(&error, self.connection.is_autocommit());
+        if matches!(error, CommitError::Fatal(_)) {
+            self.leave_to_recovery();
+        }
+        Err(error)
+    }
+
+    /// After a failed sync nobody knows what of the log is on the disk: it stays as it is for
+    /// the next opening to read, and nothing of it goes into the database now (R37).
+    fn leave_to_recovery(&mut self) {
+        self.failed = true;
+        let option = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        let _ = self.connection.set_db_config(option, true);
     }
 }
 

@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use axum::Router;
 use axum::body::Body;
 use earmark_engine::{EngineOptions, Quota};
-use earmark_server::{AdminKey, Metrics, ServerOptions};
-use earmark_sqlite::{OpenOptions, SqliteStore};
+use earmark_server::{Metrics, ServerOptions};
+use earmark_sqlite::{OpenError, OpenOptions, SqliteStore};
 use earmark_store::clock::{Clock, SystemClock};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
@@ -36,35 +36,35 @@ enum Way {
 }
 
 impl Client {
-    /// Finds the running server, or opens the data directory itself.
+    /// Opens the data directory, or finds the server that has it open.
+    ///
+    /// The lock tells which: an announcement alone may be that of a server that was killed,
+    /// and its address somebody else's by now, who must not be sent the key.
     pub(crate) async fn open(settings: &Settings) -> anyhow::Result<Self> {
-        if let Some(server) = data_dir::announced(&settings.data) {
-            let http = reqwest::Client::builder()
-                .no_proxy()
-                .redirect(reqwest::redirect::Policy::none())
-                .timeout(CALL_TIMEOUT)
-                .build()?;
-            let base = format!("http://{}", server.address);
-            if http.get(format!("{base}/healthz")).send().await.is_ok() {
+        let options = OpenOptions { create: false, ..OpenOptions::new(&settings.data) };
+        let store = match SqliteStore::open(options) {
+            Ok(store) => store,
+            Err(error @ OpenError::InUse(_)) => {
+                let Some(server) = data_dir::announced(&settings.data) else {
+                    // Another command, or a server that is just starting.
+                    return Err(error.into());
+                };
+                let http = reqwest::Client::builder()
+                    .no_proxy()
+                    .redirect(reqwest::redirect::Policy::none())
+                    .timeout(CALL_TIMEOUT)
+                    .build()?;
+                let base = format!("http://{}", server.address);
                 return Ok(Self { key: server.key, way: Way::Remote { http, base } });
             }
-        }
-        if !settings.data.exists() {
-            bail!(
-                "{} does not exist; start the server once, or name its --data directory",
-                settings.data.display()
-            );
-        }
-        let store = SqliteStore::open(OpenOptions::new(&settings.data))?;
-        let key = match &settings.admin_key {
-            Some(key) => key.clone(),
-            None => data_dir::admin_key(&settings.data, SystemClock.now())?,
+            Err(error) => return Err(error.into()),
         };
+        let (key, admin_key) = data_dir::admin_key(settings, SystemClock.now())?;
         let metrics = Metrics::new();
         let options = EngineOptions { observe: metrics.clone(), ..EngineOptions::default() };
         let quota = Quota::open(store, options).await?;
         let mut options = ServerOptions::new(settings.listen);
-        options.admin_keys = vec![AdminKey::new(&key)?];
+        options.admin_keys = vec![admin_key];
         let router = earmark_server::router(quota.clone(), metrics, options).await?;
         Ok(Self { key, way: Way::Here { router, quota } })
     }
@@ -76,17 +76,8 @@ impl Client {
         path: &str,
         body: Option<Value>,
     ) -> anyhow::Result<Value> {
-        let (status, reply) = self.send(method, path, body).await?;
-        if status.is_success() {
-            return Ok(reply);
-        }
-        let part = |name: &str| reply[name].as_str().unwrap_or_default().to_owned();
-        let (code, detail) = (part("code"), part("detail"));
-        match (reply["field"].as_str(), detail.is_empty()) {
-            (_, true) => bail!("the server answered {status}"),
-            (Some(field), _) if !detail.contains(field) => bail!("{code}: {field}: {detail}"),
-            _ => bail!("{code}: {detail}"),
-        }
+        let request = Request::builder().method(method).uri(path);
+        self.answered(request, body).await
     }
 
     /// A read.
@@ -99,31 +90,53 @@ impl Client {
         self.call(Method::POST, path, Some(body)).await
     }
 
-    async fn send(
+    /// Puts something unless somebody has changed it since it had that version.
+    pub(crate) async fn put_if_unchanged(
         &self,
-        method: Method,
         path: &str,
+        body: Value,
+        version: &str,
+    ) -> anyhow::Result<Value> {
+        let request = Request::builder().method(Method::PUT).uri(path);
+        self.answered(request.header(header::IF_MATCH, format!("\"{version}\"")), Some(body)).await
+    }
+
+    async fn answered(
+        &self,
+        request: http::request::Builder,
         body: Option<Value>,
-    ) -> anyhow::Result<(StatusCode, Value)> {
-        let text = body.map(|body| body.to_string()).unwrap_or_default();
+    ) -> anyhow::Result<Value> {
+        let request = request
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.key))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body.map(|body| body.to_string()).unwrap_or_default())?;
+        let (status, reply) = self.send(request).await?;
+        if status.is_success() {
+            return Ok(reply);
+        }
+        let part = |name: &str| reply[name].as_str().unwrap_or_default().to_owned();
+        let (code, detail) = (part("code"), part("detail"));
+        match (reply["field"].as_str(), detail.is_empty()) {
+            (_, true) => bail!("the server answered {status}"),
+            (Some(field), _) if !detail.contains(field) => bail!("{code}: {field}: {detail}"),
+            _ => bail!("{code}: {detail}"),
+        }
+    }
+
+    async fn send(&self, request: Request<String>) -> anyhow::Result<(StatusCode, Value)> {
         let (status, bytes) = match &self.way {
             Way::Remote { http, base } => {
+                let (parts, body) = request.into_parts();
                 let request = http
-                    .request(method, format!("{base}{path}"))
-                    .bearer_auth(&self.key)
-                    .header(header::CONTENT_TYPE, "application/json")
-                    .body(text);
-                let reply = request.send().await.context("the server does not answer")?;
+                    .request(parts.method, format!("{base}{}", parts.uri))
+                    .headers(parts.headers)
+                    .body(body);
+                let unanswered = || format!("the server at {base} does not answer");
+                let reply = request.send().await.with_context(unanswered)?;
                 (reply.status(), reply.bytes().await?)
             }
             Way::Here { router, .. } => {
-                let request = Request::builder()
-                    .method(method)
-                    .uri(path)
-                    .header(header::AUTHORIZATION, format!("Bearer {}", self.key))
-                    .header(header::CONTENT_TYPE, "application/json")
-                    .body(Body::from(text))?;
-                let reply = router.clone().oneshot(request).await?;
+                let reply = router.clone().oneshot(request.map(Body::from)).await?;
                 let status = reply.status();
                 let limited =
                     http_body_util::Limited::new(reply.into_body(), REPLY_BYTES_MAX).collect();

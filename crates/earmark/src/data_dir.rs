@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use earmark_core::TimestampMs;
-use earmark_server::{KeyOf, new_key};
+use earmark_server::{AdminKey, KeyOf, new_key};
 use serde::{Deserialize, Serialize};
+
+use crate::settings::Settings;
 
 /// Where a running server is, for the other commands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,17 +54,33 @@ pub(crate) fn announced(data: &Path) -> Option<ServerFile> {
     serde_json::from_str(&text).ok()
 }
 
-/// The admin key of a data directory, made at its first start.
-pub(crate) fn admin_key(data: &Path, now: TimestampMs) -> anyhow::Result<String> {
-    let path = admin_key_path(data);
+/// The admin key, as text and as the server takes it: the configured one, or that of the data
+/// directory, which is made at its first start.
+pub(crate) fn admin_key(
+    settings: &Settings,
+    now: TimestampMs,
+) -> anyhow::Result<(String, AdminKey)> {
+    if let Some(key) = &settings.admin_key {
+        return Ok((key.clone(), AdminKey::new(key).context("EARMARK_ADMIN_KEY")?));
+    }
+    let path = admin_key_path(&settings.data);
+    let advice = || {
+        let path = path.display();
+        format!("cannot use the admin key in {path}; correct the file, or remove it to get a new key")
+    };
     match std::fs::read_to_string(&path) {
-        Ok(key) => Ok(key.trim().to_owned()),
+        Ok(key) => {
+            let key = key.trim().to_owned();
+            let read = AdminKey::new(&key).with_context(advice)?;
+            Ok((key, read))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let (_, key) = new_key(KeyOf::Admin, None, now)?;
             write_private(&path, format!("{key}\n").as_bytes())?;
-            Ok(key)
+            let read = AdminKey::new(&key)?;
+            Ok((key, read))
         }
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        Err(error) => Err(error).with_context(advice),
     }
 }
 

@@ -8,7 +8,7 @@ use earmark_engine::records::TenantQuery;
 use earmark_server::{KeyOf, new_key};
 
 /// The tenant that a first start creates.
-const DEMO_TENANT: &str = "demo";
+pub(crate) const DEMO_TENANT: &str = "demo";
 
 /// The name by which the demo key is found again: its calls reach the stand-in only.
 const DEMO_KEY_NAME: &str = "demo";

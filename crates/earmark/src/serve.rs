@@ -8,26 +8,30 @@ use earmark::config_file::ConfigFile;
 use earmark_engine::{EngineOptions, Quota};
 use earmark_gateway::upstream::Upstreams;
 use earmark_gateway::{Gateway, GatewayOptions};
-use earmark_server::{AdminKey, Metrics, Server, ServerOptions};
+use earmark_server::{Metrics, Server, ServerOptions};
 use earmark_sqlite::{OpenOptions, SqliteStore};
 use earmark_store::clock::{Clock, SystemClock};
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::ServeArgs;
 use crate::data_dir::{self, ServerFile};
+use crate::first_start::Demo;
 use crate::settings::Settings;
 use crate::{first_start, output, upstreams};
 
 /// Runs until SIGTERM or SIGINT, then finishes what has begun.
 pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Result<()> {
     log(arguments.log_json);
+    // Before anything else: a signal that comes during the start ends it in good order, too.
+    let shutdown = shutdown_signal()?;
     let file = settings.file.as_ref().map(|(_, file)| file);
     let store = SqliteStore::open(OpenOptions::new(&settings.data))?;
     let now = SystemClock.now();
-    let admin_key = match &settings.admin_key {
-        Some(key) => key.clone(),
-        None => data_dir::admin_key(&settings.data, now)?,
-    };
+    // Before a demo key is made that nobody would get to see.
+    let free = std::net::TcpListener::bind(settings.listen);
+    free.with_context(|| format!("cannot listen on {}; name another --listen", settings.listen))?;
+    let (key, admin_key) = data_dir::admin_key(&settings, now)?;
     let metrics = Metrics::new();
     let options = EngineOptions { observe: metrics.clone(), ..EngineOptions::default() };
     let quota = Quota::open(store, options).await?;
@@ -46,24 +50,18 @@ pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Re
 
     let mut options = ServerOptions::new(settings.listen);
     options.metrics_listen = settings.metrics_listen;
-    options.admin_keys = vec![AdminKey::new(&admin_key).context("the admin key")?];
+    options.admin_keys = vec![admin_key];
     options.upstreams = infos;
     options.gateway = Some(Arc::new(gateway.clone()));
     let drain = options.drain;
     let server = Server::bind(quota, metrics, options).await?;
     let address = server.local_addr().to_string();
-    let announced =
-        ServerFile { address: address.clone(), key: admin_key, pid: std::process::id() };
+    let announced = ServerFile { address: address.clone(), key, pid: std::process::id() };
     let announced = data_dir::announce(&settings.data, &announced)?;
     tracing::info!(%address, data = %settings.data.display(), "listening");
-    output::line(format_args!("Earmark listens on http://{address} (API description at /docs)"));
-    if let Some(demo) = &demo {
-        let key_file = data_dir::admin_key_path(&settings.data);
-        output::line("");
-        output::line(first_start::lines(&address, demo, &key_file.display().to_string()));
-    }
+    greet(&settings, &address, demo.as_ref());
     let shutdown = async {
-        shutdown_signal().await;
+        shutdown.await;
         tracing::info!("stopping");
     };
     let served = server.run(shutdown).await;
@@ -73,6 +71,23 @@ pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Re
     }
     drop(announced);
     Ok(served?)
+}
+
+/// Says where the server is, and after a first start what to try.
+fn greet(settings: &Settings, address: &str, demo: Option<&Demo>) {
+    let key_file = data_dir::admin_key_path(&settings.data);
+    if settings.json {
+        let mut told = json!({"address": address, "data": settings.data});
+        if let Some(demo) = demo {
+            told["demo"] = json!({"tenant": first_start::DEMO_TENANT, "key": demo.key});
+        }
+        return output::json(&told);
+    }
+    output::line(format_args!("Earmark listens on http://{address} (API description at /docs)"));
+    if let Some(demo) = demo {
+        output::line("");
+        output::line(first_start::lines(address, demo, &key_file.display().to_string()));
+    }
 }
 
 /// The file's meters and plans go into an empty store; later the difference is only logged,
@@ -102,18 +117,24 @@ fn log(json: bool) {
     let _ = if json { logger.json().try_init() } else { logger.try_init() };
 }
 
-async fn shutdown_signal() {
-    let interrupt = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = interrupt => {}
-                _ = terminate.recv() => {}
-            }
-            return;
+/// What ends once somebody asks the process to stop; signals count from this call on.
+#[cfg(unix)]
+fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-    }
-    let _ = interrupt.await;
+    })
+}
+
+/// What ends once somebody asks the process to stop.
+#[cfg(not(unix))]
+fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
 }

@@ -161,6 +161,11 @@ fn collect<'a>(
         for applied in &mut asked.limits {
             (applied.used, applied.held) = draft.figures(&applied.key);
             if applied.used + applied.held + asked.range.min().get() > AMOUNT_MAX {
+                // Holds that are due but not processed yet may still fill the counter (R14).
+                if !draft.account.knows_due(draft.now) {
+                    draft.need.due = true;
+                    return Err(Stop::Need);
+                }
                 return Err(CommandError::AmountOverflow(asked.meter.name.clone()).into());
             }
         }
@@ -320,10 +325,11 @@ fn reason(asked: &Asked<'_>, applied: &Applied<'_>, least: i64) -> DenialCode {
     DenialCode::LimitHeld
 }
 
-fn bare(draft: &Draft<'_>, code: DenialCode) -> Denial {
+pub(crate) fn bare(draft: &Draft<'_>, code: DenialCode) -> Denial {
     Denial {
         code,
         seq: draft.tenant.seq,
+        plan: Some(draft.tenant.plan.clone()),
         meter: None,
         asked: Amount::ZERO,
         limit: None,
@@ -345,7 +351,9 @@ fn deny(
     if let Some(Obstacle { asked, applied, resets_at, .. }) = obstacle {
         let granted = if applied.limit.grantable { asked.grants } else { 0 };
         let figures = view::Figures { used: applied.used, held: applied.held, granted };
-        let state = view::state(applied.limit, &applied.key, applied.amount, figures, *resets_at);
+        let on = view::resets_on(applied.limit.window, &draft.tenant.windows);
+        let resets = view::Resets { at: *resets_at, on };
+        let state = view::state(applied.limit, &applied.key, applied.amount, figures, resets);
         denial.limit = Some(state);
         denial.counter = Some(applied.key.clone());
     }

@@ -1,5 +1,7 @@
 //! Hold, charge, check and extend: what takes amounts (R12, R15, R21).
 
+use std::borrow::Cow;
+
 use super::admit::{Purpose, admit};
 use super::charging::change;
 use super::draft::{Draft, Stop};
@@ -7,8 +9,8 @@ use super::{charging, ending, keys};
 use crate::amount::{Amount, AmountRange};
 use crate::answer::CommandError;
 use crate::bounds::{OPEN_HOLDS_MAX, PARTS_PER_HOLD_MAX};
-use crate::command::{ExtendRequest, HoldRequest, KeyUse};
-use crate::denial::{Denial, DenialCode};
+use crate::command::{ExtendRequest, HoldRequest, KeyUse, MetersAsked};
+use crate::denial::DenialCode;
 use crate::effect::{Effect, GrantChange};
 use crate::name::{Dimensions, MeterName};
 use crate::rows::{
@@ -26,7 +28,8 @@ pub(crate) fn hold(
     if draft.tenant.open_holds >= OPEN_HOLDS_MAX {
         return Err(CommandError::TooManyOpenHolds.into());
     }
-    let meters = admit(draft, &request.amounts, &request.dimensions, Purpose::Hold)?;
+    let amounts = asked_amounts(draft, request);
+    let meters = admit(draft, &amounts, &request.dimensions, Purpose::Hold)?;
     let part = Part { held: draft.now, meters };
     set_aside(draft, &part);
     let hold = Hold {
@@ -45,6 +48,26 @@ pub(crate) fn hold(
     draft.number();
     keys::remember(draft, key, KeyTarget::Hold(request.id));
     Ok(())
+}
+
+/// The amounts that are held, in the plan as it is now.
+fn asked_amounts<'r>(
+    draft: &Draft<'_>,
+    request: &'r HoldRequest,
+) -> Cow<'r, [(MeterName, AmountRange)]> {
+    let plan = match request.meters {
+        MetersAsked::All => None,
+        MetersAsked::InPlan => draft.plan(),
+    };
+    let Some(plan) = plan else { return Cow::Borrowed(&request.amounts) };
+    let is_named = |meter: &MeterName| plan.limits_on(meter).next().is_some();
+    let named: Vec<_> =
+        request.amounts.iter().filter(|(meter, _)| is_named(meter)).cloned().collect();
+    if named.is_empty() {
+        Cow::Borrowed(&request.amounts[..request.amounts.len().min(1)])
+    } else {
+        Cow::Owned(named)
+    }
 }
 
 /// Puts a part's legs on its counters and grants.
@@ -187,10 +210,7 @@ fn reopen(
         return Err(expired.into());
     }
     if draft.tenant.status == TenantStatus::Suspended {
-        let code = DenialCode::TenantSuspended;
-        let seq = draft.tenant.seq;
-        let denial =
-            Denial { code, seq, meter: None, asked: Amount::ZERO, limit: None, counter: None };
+        let denial = super::admit::bare(draft, DenialCode::TenantSuspended);
         return Err(Stop::Denied(Box::new(denial)));
     }
     if draft.tenant.open_holds >= OPEN_HOLDS_MAX {

@@ -158,7 +158,15 @@ fn on_unknown_tenant(
 
 fn not_found_denial() -> Denial {
     let code = DenialCode::TenantNotFound;
-    Denial { code, seq: 0, meter: None, asked: Amount::ZERO, limit: None, counter: None }
+    Denial {
+        code,
+        seq: 0,
+        plan: None,
+        meter: None,
+        asked: Amount::ZERO,
+        limit: None,
+        counter: None,
+    }
 }
 
 /// What an answer is made of once the effects are applied.
@@ -416,7 +424,8 @@ fn done(
     limits: Vec<crate::denial::LimitState>,
 ) -> Execution {
     let seq = current_seq(account);
-    Execution::Done(Box::new(Answer { now, seq, replayed: false, limits, outcome }))
+    let plan = account.tenant().present().map(|tenant| tenant.plan.clone());
+    Execution::Done(Box::new(Answer { now, seq, plan, replayed: false, limits, outcome }))
 }
 
 fn current_seq(account: &Account) -> i64 {

@@ -12,6 +12,10 @@ mod laws;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod reached;
+#[cfg(test)]
 mod scenario;
+#[cfg(test)]
+mod waiting;
 #[cfg(test)]
 mod world;

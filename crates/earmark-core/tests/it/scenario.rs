@@ -122,6 +122,8 @@ pub(crate) enum Action {
         back_ms: i64,
     },
     Sweep,
+    /// The last request with a key comes again.
+    Repeat,
     /// Plans and meters are edited.
     Edit {
         book: usize,
@@ -245,6 +247,7 @@ fn any_data_action() -> impl Strategy<Value = Action> {
         5 => (which.clone(), any_ttl(), any_asked(0), any::<bool>()).prop_map(
             |(hold, ttl_ms, asked, dispatched)| Action::Extend { hold, ttl_ms, asked, dispatched }
         ),
+        4 => Just(Action::Repeat),
         1 => which.prop_map(|hold| Action::Look { hold }),
         1 => any_of().prop_map(|of| Action::Usage { of }),
     ]
@@ -364,6 +367,18 @@ pub(crate) fn digest_of(operation: &Operation) -> [u8; 32] {
     digest
 }
 
+/// The same request again, with ids of its own.
+pub(crate) fn again(command: &Command, number: usize) -> Command {
+    let id = u128::try_from(number).unwrap();
+    let mut command = command.clone();
+    match &mut command.operation {
+        Operation::Hold(request) => request.id = HoldId(id),
+        Operation::Grant(request) => request.id = GrantId(id),
+        _ => {}
+    }
+    command
+}
+
 impl Step {
     /// The command of the step: `number` makes its ids, `holds` are those made so far.
     pub(crate) fn command(&self, number: usize, holds: &[HoldId], clock: TimestampMs) -> Command {
@@ -382,7 +397,8 @@ impl Step {
             key: IdempotencyKey::new(&format!("k{key}")).unwrap(),
             digest: digest_of(&operation),
         });
-        Command { operation, key, may_create: true }
+        // Some first requests come from callers that may not create.
+        Command { operation, key, may_create: number % 3 != 0 }
     }
 
     fn operation(&self, number: usize, holds: &[HoldId], clock: TimestampMs) -> Operation {
@@ -394,6 +410,7 @@ impl Step {
             Action::Hold { asked, of, ttl_ms, dispatched } => Operation::Hold(HoldRequest {
                 id: HoldId(id),
                 amounts: ranges(&asked),
+                meters: earmark_core::MetersAsked::All,
                 dimensions: of_whom(of),
                 ttl: Ttl::from_ms(ttl_ms).unwrap(),
                 dispatched,

@@ -3,7 +3,7 @@
 //! Dates are civil days of the tenant's time zone, because that is where its windows begin.
 //! Not here: whether a plan wants it; the shape of the reply (`openai::completion`).
 
-use earmark_core::{CalendarKind, LimitState, TimestampMs, Window, Zone};
+use earmark_core::{CalendarKind, LimitState, TimestampMs, Window};
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -21,7 +21,7 @@ const MONTHS: [&str; 12] = [
 ];
 
 /// Returns the text for an exhausted limit.
-pub(super) fn exhausted(limit: &LimitState, now: TimestampMs, zone: &Zone) -> String {
+pub(super) fn exhausted(limit: &LimitState, now: TimestampMs) -> String {
     let amount = limit.amount.map_or(limit.used, earmark_core::Amount::get);
     let what = match (amount, limit.meter.as_str()) {
         (1, "ai_messages") => "your one AI message".to_owned(),
@@ -30,8 +30,7 @@ pub(super) fn exhausted(limit: &LimitState, now: TimestampMs, zone: &Zone) -> St
         (_, meter) => format!("all {amount} {}", meter.replace('_', " ")),
     };
     let they_renew = if amount == 1 { "it renews" } else { "they renew" };
-    let on_day = limit.resets_at.map(|at| {
-        let day = zone.day_of(at);
+    let on_day = limit.resets_on.map(|day| {
         let month = usize::from(day.month().unsigned_abs()).saturating_sub(1);
         format!("on {} {}", day.day(), MONTHS.get(month).copied().unwrap_or_default())
     });
@@ -79,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    fn told(meter: &str, amount: i64, window: &str, resets_at: Option<&str>, zone: &str) -> String {
+    fn told(meter: &str, amount: i64, window: &str, resets: Option<&str>) -> String {
         let limit = LimitState {
             limit: LimitName::new("limit").unwrap(),
             meter: MeterName::new(meter).unwrap(),
@@ -90,28 +89,29 @@ mod tests {
             used: amount,
             held: 0,
             granted: 0,
-            resets_at: resets_at.map(|at| at.parse().unwrap()),
+            // A calendar window's end is told as a civil day, the others' as an instant.
+            resets_at: resets.and_then(|at| at.parse().ok()),
+            resets_on: resets.and_then(|on| on.parse().ok()),
         };
         let now = "2026-11-24T10:00:00Z".parse().unwrap();
-        exhausted(&limit, now, &Zone::new(zone).unwrap())
+        exhausted(&limit, now)
     }
 
     #[test]
     fn meter_window_and_renewal_are_named_as_people_do() {
-        let utc = |window, resets_at| told("ai_messages", 50, window, Some(resets_at), "UTC");
+        let told_50 = |window, resets| told("ai_messages", 50, window, Some(resets));
         #[rustfmt::skip]
         let table = [
-            (utc("month", "2026-12-01T00:00:00Z"), "all 50 AI messages this month; they renew on 1 December."),
-            (utc("week", "2026-11-30T00:00:00Z"), "all 50 AI messages this week; they renew on 30 November."),
-            (utc("year", "2027-01-01T00:00:00Z"), "all 50 AI messages this year; they renew on 1 January."),
-            (utc("day", "2026-11-25T00:00:00Z"), "all 50 AI messages today; they renew tomorrow."),
-            (utc("hour", "2026-11-24T11:00:00Z"), "all 50 AI messages this hour; they renew in 1 hour."),
-            (utc("minute", "2026-11-24T10:00:22.5Z"), "all 50 AI messages this minute; they renew in 23 seconds."),
-            (utc("rolling:5h", "2026-11-24T13:20:00Z"), "all 50 AI messages of the last 5 hours; the next is available in 4 hours."),
-            (utc("rolling:7d", "2026-11-27T10:00:00Z"), "all 50 AI messages of the last 7 days; the next is available in 3 days."),
-            (told("ai_messages", 1, "lifetime", None, "UTC"), "your one AI message of your plan."),
-            (told("attempts", 200, "hour", Some("2026-11-24T10:30:00Z"), "UTC"), "all 200 attempts this hour; they renew in 30 minutes."),
-            (told("ai_messages", 50, "month", Some("2026-11-30T23:00:00Z"), "Europe/Berlin"), "all 50 AI messages this month; they renew on 1 December."),
+            (told_50("month", "2026-12-01"), "all 50 AI messages this month; they renew on 1 December."),
+            (told_50("week", "2026-11-30"), "all 50 AI messages this week; they renew on 30 November."),
+            (told_50("year", "2027-01-01"), "all 50 AI messages this year; they renew on 1 January."),
+            (told_50("day", "2026-11-25"), "all 50 AI messages today; they renew tomorrow."),
+            (told_50("hour", "2026-11-24T11:00:00Z"), "all 50 AI messages this hour; they renew in 1 hour."),
+            (told_50("minute", "2026-11-24T10:00:22.5Z"), "all 50 AI messages this minute; they renew in 23 seconds."),
+            (told_50("rolling:5h", "2026-11-24T13:20:00Z"), "all 50 AI messages of the last 5 hours; the next is available in 4 hours."),
+            (told_50("rolling:7d", "2026-11-27T10:00:00Z"), "all 50 AI messages of the last 7 days; the next is available in 3 days."),
+            (told("ai_messages", 1, "lifetime", None), "your one AI message of your plan."),
+            (told("attempts", 200, "hour", Some("2026-11-24T10:30:00Z")), "all 200 attempts this hour; they renew in 30 minutes."),
         ];
         for (text, expected) in table {
             assert_eq!(text, format!("You have used {expected}"));

@@ -1,36 +1,25 @@
 //! Which meters a call through the gateway holds.
 //!
+//! Of those counted here the engine holds what any limit of the tenant's plan names; if there is
+//! none, the messages, and R6 decides.
 //! Always holds: a plan that limits something the gateway does not count yet is refused, never
 //! served unmetered (R39).
-//! Not here: amounts; each of these meters counts a call as 1.
 
-use earmark_core::{MeterName, Plan};
+use earmark_core::{Amount, AmountRange, MeterName, Plan};
 
-/// The meter that a plan without any of [`COUNTED`] is asked for; R6 decides about it.
-const MESSAGES: &str = "ai_messages";
+/// What the gateway counts, each call as one of each; the first is held where a plan names none.
+const COUNTED: [&str; 2] = ["ai_messages", "attempts"];
 
-/// What the gateway counts.
-const COUNTED: [&str; 2] = [MESSAGES, "attempts"];
-
-/// The plan limits tokens or money, which the gateway does not count yet.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Uncounted(pub(super) MeterName);
-
-/// Returns the meters that a call on `plan` holds: those counted here that any of its limits
-/// names, whatever the limit's `where`; without one, the messages.
-pub(super) fn held_on(plan: &Plan) -> Result<Vec<MeterName>, Uncounted> {
-    let named = |meter: &str| plan.limits.iter().any(|limit| limit.meter.as_str() == meter);
-    if let Some(limit) = plan.limits.iter().find(|limit| is_tokens_or_money(&limit.meter)) {
-        return Err(Uncounted(limit.meter.clone()));
-    }
-    let counted: Vec<MeterName> =
-        COUNTED.into_iter().filter(|meter| named(meter)).filter_map(read).collect();
-    Ok(if counted.is_empty() { messages() } else { counted })
+/// One of each meter that is counted.
+pub(super) fn counted() -> Vec<(MeterName, AmountRange)> {
+    let one = AmountRange::exactly(Amount::new(1).unwrap_or_default());
+    let meters = COUNTED.iter().filter_map(|meter| MeterName::new(meter).ok());
+    meters.map(|meter| (meter, one)).collect()
 }
 
-/// What is held where the plan says nothing.
-pub(super) fn messages() -> Vec<MeterName> {
-    read(MESSAGES).into_iter().collect()
+/// A meter of tokens or money that a plan limits.
+pub(super) fn uncounted(plan: &Plan) -> Option<&MeterName> {
+    plan.limits.iter().map(|limit| &limit.meter).find(|meter| is_tokens_or_money(meter))
 }
 
 /// Meters that a model call uses up and that take more than counting calls: `input_tokens`,
@@ -42,46 +31,24 @@ fn is_tokens_or_money(meter: &MeterName) -> bool {
     name == "tokens" || name.ends_with("_tokens") || name.ends_with("_micros")
 }
 
-fn read(meter: &str) -> Option<MeterName> {
-    MeterName::new(meter).ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use earmark_core::{LimitSpec, OnDenied, PlanName, PlanSpec, Window};
-
     use super::*;
 
-    /// What is held, or which meter is not counted.
-    fn held(meters: &[&str]) -> String {
-        let limits = meters
-            .iter()
-            .map(|meter| LimitSpec::new(MeterName::new(meter).unwrap(), None, Window::Lifetime))
-            .collect();
-        let spec = PlanSpec { title: None, limits, unlisted: None, on_denied: OnDenied::Error };
-        let plan = Plan::new(PlanName::new("p").unwrap(), 1, spec).unwrap();
-        match held_on(&plan) {
-            Ok(meters) => meters.iter().map(MeterName::as_str).collect::<Vec<_>>().join(" "),
-            Err(Uncounted(meter)) => format!("not {meter}"),
-        }
-    }
-
     #[test]
-    fn a_call_holds_what_the_plan_names_and_is_counted_here() {
-        // the plan's limits | held
-        let table: [(&[&str], &str); 9] = [
-            (&["ai_messages"], "ai_messages"),
-            (&["attempts", "ai_messages"], "ai_messages attempts"),
-            (&["attempts"], "attempts"),
-            (&[], "ai_messages"),
-            (&["exports"], "ai_messages"),
-            (&["ai_messages", "output_tokens"], "not output_tokens"),
-            (&["cached_tokens"], "not cached_tokens"),
-            (&["cost_micros"], "not cost_micros"),
-            (&["tokens"], "not tokens"),
+    fn tokens_and_money_are_told_apart_from_calls() {
+        // meter | tokens or money
+        let table = [
+            ("ai_messages", false),
+            ("attempts", false),
+            ("exports", false),
+            ("output_tokens", true),
+            ("cached_tokens", true),
+            ("cost_micros", true),
+            ("tokens", true),
         ];
-        for (meters, expected) in table {
-            assert_eq!(held(meters), expected, "{meters:?}");
+        for (meter, expected) in table {
+            assert_eq!(is_tokens_or_money(&MeterName::new(meter).unwrap()), expected, "{meter}");
         }
     }
 }

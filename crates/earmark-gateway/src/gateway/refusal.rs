@@ -124,7 +124,7 @@ pub(super) fn replayed(is_open: bool) -> OpenAiError {
     }
 }
 
-pub(super) fn tenant_not_found() -> OpenAiError {
+fn tenant_not_found() -> OpenAiError {
     OpenAiError::new(Problem::TenantNotFound, "there is no such tenant; ask the operator")
 }
 

@@ -41,15 +41,13 @@ async fn a_tenant_that_changes_its_plan_is_metered_by_the_new_one_at_once() {
     let (metered, stage) = metered(Script::plain(200, [send(PLAIN)])).await;
     metered.on_plan("messages").await;
     assert_eq!(metered.call("").await.status(), 200);
-    // A meter was missing: the hold is given back and made anew.
     metered.on_plan("free").await;
     assert_eq!(metered.call("").await.status(), 200);
-    let ledger = Ledger::new(2, 1, &["settled", "released", "settled"]);
+    let ledger = Ledger::new(2, 1, &["settled", "settled"]);
     assert_eq!(metered.ended_ledger().await, ledger);
-    // One was too many: the refusal is not believed.
     metered.on_plan("messages").await;
     assert_eq!(metered.call("").await.status(), 200);
-    let ledger = Ledger::new(3, 1, &["settled", "released", "settled", "settled"]);
+    let ledger = Ledger::new(3, 1, &["settled", "settled", "settled"]);
     assert_eq!(metered.ended_ledger().await, ledger);
     // Another that the gateway does not count: nothing is called any more.
     metered.on_plan("tokens").await;
@@ -79,7 +77,6 @@ async fn a_plan_that_keeps_changing_never_lets_a_call_go_unheld() {
             200 => made += 1,
             // Room for 50 only, some of it held at times.
             429 => {}
-            503 => assert_eq!(error_in(reply).await["code"], "overloaded"),
             status => panic!("{status}"),
         }
     }

@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn base_32_keeps_every_bit() {
         assert_eq!(base32(&[0xff; 5]), "zzzzzzzz");
-        assert_eq!(base32(&[0x00, 0x01]), "0004");
+        assert_eq!(base32(&[0x00, 0x01]), "000g");
         assert_eq!(base32(&[]), "");
     }
 }

@@ -20,7 +20,7 @@ use crate::state::Shared;
 ///
 /// What it answers can be put back as it is. `ETag` is its version.
 #[utoipa::path(
-    get, path = "/v1/config", tag = "config",
+    get, operation_id = "get_config", path = "/v1/config", tag = "config",
     responses((status = 200, description = "Meters, plans and the default plan", body = ConfigDocument))
 )]
 pub(crate) async fn get(_: Admin, State(app): Shared) -> Result<Response, Problem> {
@@ -33,7 +33,7 @@ pub(crate) async fn get(_: Admin, State(app): Shared) -> Result<Response, Proble
 /// What it names is set; meters and plans that it does not name stay. With `If-Match` only if
 /// nobody has changed it since.
 #[utoipa::path(
-    put, path = "/v1/config", tag = "config", request_body = ConfigDocument,
+    put, operation_id = "put_config", path = "/v1/config", tag = "config", request_body = ConfigDocument,
     params(IfMatchHeader),
     responses(
         (status = 200, description = "The configuration as it is now", body = ConfigDocument),
@@ -67,7 +67,7 @@ pub(crate) struct DiffReply {
 ///
 /// Checks it as applying it would, and warns of what is easily overlooked.
 #[utoipa::path(
-    post, path = "/v1/config/diff", tag = "config", request_body = ConfigDocument,
+    post, operation_id = "diff_config", path = "/v1/config/diff", tag = "config", request_body = ConfigDocument,
     responses((status = 200, description = "What would change", body = DiffReply))
 )]
 pub(crate) async fn compare(

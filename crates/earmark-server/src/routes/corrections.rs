@@ -56,7 +56,7 @@ pub(crate) struct GrantedReply {
 ///
 /// Extra allowance that is used when the plan's own is spent.
 #[utoipa::path(
-    post, path = "/v1/tenants/{tenant}/grants", tag = "corrections", request_body = GrantBody,
+    post, operation_id = "give_grant", path = "/v1/tenants/{tenant}/grants", tag = "corrections", request_body = GrantBody,
     params(KeyHeaders),
     responses(
         (status = 201, description = "Given", body = GrantedReply),

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
-use crate::error::Code;
+use crate::error::{Code, Problem};
 
 /// A whole number, or a range of which the most that fits is taken.
 #[derive(Deserialize, ToSchema)]
@@ -38,7 +38,7 @@ macro_rules! parameters {
         #[into_params(parameter_in = $place)]
         #[expect(dead_code, reason = "only described: json reads it")]
         pub(crate) struct $name {
-            $($(#[$field_doc])* #[param(rename = $text)] $field: Option<$kind>,)*
+            $($(#[$field_doc])* #[param(rename = $text, required = false)] $field: $kind,)*
         }
     )*};
 }
@@ -147,14 +147,17 @@ refusals! {
 
 /// One response for each status that these codes have.
 pub(crate) fn by_status(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
-    let mut texts: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut texts: BTreeMap<String, Vec<Code>> = BTreeMap::new();
     for code in codes {
-        texts.entry(code.status().as_u16().to_string()).or_default().push(code.as_str());
+        texts.entry(code.status().as_u16().to_string()).or_default().push(*code);
     }
-    let response = |codes: Vec<&str>| {
+    let response = |codes: Vec<Code>| {
         let schema = RefOr::Ref(Ref::from_schema_name("Problem"));
-        let content = ContentBuilder::new().schema(Some(schema)).build();
-        let names: Vec<_> = codes.iter().map(|code| format!("`{code}`")).collect();
+        let example = codes.first().and_then(|code| {
+            serde_json::to_value(Problem::new(*code, code.meaning()).body(None)).ok()
+        });
+        let content = ContentBuilder::new().schema(Some(schema)).example(example).build();
+        let names: Vec<_> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
         let response = ResponseBuilder::new().description(names.join(", "));
         RefOr::T(response.content("application/problem+json", content).build())
     };

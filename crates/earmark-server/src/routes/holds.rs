@@ -69,6 +69,7 @@ pub(crate) async fn hold(
     let operation = Operation::Hold(HoldRequest {
         id: HoldId(uuid::Uuid::now_v7().as_u128()),
         amounts: ranges(body.amounts)?,
+        meters: earmark_core::MetersAsked::All,
         dimensions: dimensions("dimensions.", body.dimensions)?,
         ttl: ttl(body.ttl_ms)?,
         dispatched: body.dispatched,

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use earmark_core::{DimensionValue, TimestampMs};
 use earmark_engine::records::{ApiKeyKind, ApiKeyRecord};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -33,7 +33,7 @@ pub(crate) struct TenantKeyBody {
 ///
 /// The key is shown in this reply and never again.
 #[utoipa::path(
-    post, path = "/v1/tenants/{tenant}/keys", tag = "keys", request_body = TenantKeyBody,
+    post, operation_id = "make_tenant_key", path = "/v1/tenants/{tenant}/keys", tag = "keys", request_body = TenantKeyBody,
     responses((status = 201, description = "Made", body = NewKeyReply), NotFound)
 )]
 pub(crate) async fn make_for_tenant(
@@ -49,7 +49,7 @@ pub(crate) async fn make_for_tenant(
 
 /// List a tenant's keys.
 #[utoipa::path(
-    get, path = "/v1/tenants/{tenant}/keys", tag = "keys",
+    get, operation_id = "list_tenant_keys", path = "/v1/tenants/{tenant}/keys", tag = "keys",
     responses((status = 200, description = "Its keys, revoked ones included", body = KeysReply), NotFound)
 )]
 pub(crate) async fn list_of_tenant(
@@ -69,7 +69,7 @@ pub(crate) async fn list_of_tenant(
 ///
 /// It is refused at once here, and within a second by other nodes.
 #[utoipa::path(
-    delete, path = "/v1/tenants/{tenant}/keys/{id}", tag = "keys",
+    delete, operation_id = "revoke_tenant_key", path = "/v1/tenants/{tenant}/keys/{id}", tag = "keys",
     responses((status = 204, description = "Revoked"), NoKey)
 )]
 pub(crate) async fn revoke_of_tenant(
@@ -98,7 +98,7 @@ pub(crate) struct KeyBody {
 ///
 /// The key is shown in this reply and never again.
 #[utoipa::path(
-    post, path = "/v1/keys", tag = "keys", request_body = KeyBody,
+    post, operation_id = "make_key", path = "/v1/keys", tag = "keys", request_body = KeyBody,
     responses((status = 201, description = "Made", body = NewKeyReply))
 )]
 pub(crate) async fn make_trusted(
@@ -119,7 +119,7 @@ pub(crate) async fn make_trusted(
 
 /// List admin and service keys.
 #[utoipa::path(
-    get, path = "/v1/keys", tag = "keys",
+    get, operation_id = "list_keys", path = "/v1/keys", tag = "keys",
     responses((status = 200, description = "All of them, revoked ones included", body = KeysReply))
 )]
 pub(crate) async fn list_trusted(_: Admin, State(app): Shared) -> Result<Response, Problem> {
@@ -128,7 +128,7 @@ pub(crate) async fn list_trusted(_: Admin, State(app): Shared) -> Result<Respons
 
 /// Revoke an admin or service key.
 #[utoipa::path(
-    delete, path = "/v1/keys/{id}", tag = "keys",
+    delete, operation_id = "revoke_key", path = "/v1/keys/{id}", tag = "keys",
     responses((status = 204, description = "Revoked"), NoKey)
 )]
 pub(crate) async fn revoke_trusted(
@@ -157,7 +157,10 @@ async fn make(
     let reply = NewKeyReply { key, record: KeyReply::of(&record) };
     app.quota.records().add_api_key(record).await.map_err(Problem::store)?;
     app.refresh_keys().await?;
-    Ok(json(StatusCode::CREATED, &reply))
+    let mut response = json(StatusCode::CREATED, &reply);
+    // The one reply with a secret in it: no cache on the way may keep it.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
 }
 
 fn listed(mut records: Vec<ApiKeyRecord>) -> Response {

@@ -17,7 +17,7 @@ use crate::state::Shared;
 
 /// Look at a hold.
 #[utoipa::path(
-    get, path = "/v1/tenants/{tenant}/holds/{hold}", tag = "holds", params(TimeoutHeader),
+    get, operation_id = "get_hold", path = "/v1/tenants/{tenant}/holds/{hold}", tag = "holds", params(TimeoutHeader),
     responses((status = 200, description = "The hold as it stands", body = HoldDetail), NotFound)
 )]
 pub(crate) async fn look(
@@ -37,7 +37,7 @@ pub(crate) async fn look(
 
 /// List holds, newest first.
 #[utoipa::path(
-    get, path = "/v1/tenants/{tenant}/holds", tag = "holds", params(HoldListQuery),
+    get, operation_id = "list_holds", path = "/v1/tenants/{tenant}/holds", tag = "holds", params(HoldListQuery),
     responses((status = 200, description = "A page of holds", body = HoldsReply), NotFound)
 )]
 pub(crate) async fn list(

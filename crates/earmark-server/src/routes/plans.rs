@@ -42,7 +42,7 @@ pub(crate) struct PlansReply {
 ///
 /// Holds for the next batch on every node; counters stay as they are.
 #[utoipa::path(
-    put, path = "/v1/plans/{plan}", tag = "plans", request_body = PlanDocument,
+    put, operation_id = "put_plan", path = "/v1/plans/{plan}", tag = "plans", request_body = PlanDocument,
     responses(
         (status = 201, description = "Created", body = PlanReply),
         (status = 200, description = "Changed", body = PlanReply),
@@ -64,7 +64,7 @@ pub(crate) async fn put(
 
 /// Look at a plan.
 #[utoipa::path(
-    get, path = "/v1/plans/{plan}", tag = "plans",
+    get, operation_id = "get_plan", path = "/v1/plans/{plan}", tag = "plans",
     responses((status = 200, description = "The plan as it stands", body = PlanReply), NoPlan)
 )]
 pub(crate) async fn get(
@@ -79,7 +79,7 @@ pub(crate) async fn get(
 
 /// List plans.
 #[utoipa::path(
-    get, path = "/v1/plans", tag = "plans",
+    get, operation_id = "list_plans", path = "/v1/plans", tag = "plans",
     responses((status = 200, description = "All plans, retired ones included", body = PlansReply))
 )]
 pub(crate) async fn list(_: Admin, State(app): Shared) -> Result<Response, Problem> {
@@ -94,7 +94,7 @@ pub(crate) async fn list(_: Admin, State(app): Shared) -> Result<Response, Probl
 ///
 /// It keeps its tenants and takes no new ones. Putting it again takes it back into use.
 #[utoipa::path(
-    post, path = "/v1/plans/{plan}/retire", tag = "plans",
+    post, operation_id = "retire_plan", path = "/v1/plans/{plan}/retire", tag = "plans",
     responses((status = 200, description = "Retired", body = PlanReply), NoPlan, ConfigRefused)
 )]
 pub(crate) async fn retire(

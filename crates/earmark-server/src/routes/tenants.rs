@@ -93,7 +93,7 @@ where
 
 /// Create a tenant, or set every field of it.
 #[utoipa::path(
-    put, path = "/v1/tenants/{tenant}", tag = "tenants", request_body = TenantBody,
+    put, operation_id = "put_tenant", path = "/v1/tenants/{tenant}", tag = "tenants", request_body = TenantBody,
     params(TimeoutHeader),
     responses(
         (status = 201, description = "Created", body = TenantReply),
@@ -133,7 +133,7 @@ pub(crate) async fn put(
 
 /// Change some fields of a tenant.
 #[utoipa::path(
-    patch, path = "/v1/tenants/{tenant}", tag = "tenants", request_body = TenantPatchBody,
+    patch, operation_id = "patch_tenant", path = "/v1/tenants/{tenant}", tag = "tenants", request_body = TenantPatchBody,
     params(TimeoutHeader),
     responses((status = 200, description = "Changed", body = TenantReply), NotFound)
 )]
@@ -160,7 +160,7 @@ pub(crate) async fn patch(
 
 /// Look at a tenant.
 #[utoipa::path(
-    get, path = "/v1/tenants/{tenant}", tag = "tenants",
+    get, operation_id = "get_tenant", path = "/v1/tenants/{tenant}", tag = "tenants",
     responses((status = 200, description = "The tenant as it stands", body = TenantReply), NotFound)
 )]
 pub(crate) async fn get(
@@ -174,7 +174,7 @@ pub(crate) async fn get(
 
 /// List tenants in order of id.
 #[utoipa::path(
-    get, path = "/v1/tenants", tag = "tenants", params(TenantListQuery),
+    get, operation_id = "list_tenants", path = "/v1/tenants", tag = "tenants", params(TenantListQuery),
     responses((status = 200, description = "A page of tenants", body = TenantsReply))
 )]
 pub(crate) async fn list(

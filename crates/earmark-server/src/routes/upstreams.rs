@@ -33,7 +33,7 @@ pub(crate) struct UpstreamReply {
 
 /// List upstreams.
 #[utoipa::path(
-    get, path = "/v1/upstreams", tag = "config",
+    get, operation_id = "list_upstreams", path = "/v1/upstreams", tag = "config",
     responses((status = 200, description = "In configured order", body = UpstreamsReply))
 )]
 pub(crate) async fn list(_: Admin, State(app): Shared) -> Response {

@@ -37,7 +37,7 @@ pub(crate) struct UsageReply {
 /// Limits with `per` are listed for the dimensions that the query names: `?user=u_17`. A key
 /// that is bound to a user sees only limits per user, and only its own.
 #[utoipa::path(
-    get, path = "/v1/tenants/{tenant}/usage", tag = "usage", params(UsageQuery, TimeoutHeader),
+    get, operation_id = "get_usage", path = "/v1/tenants/{tenant}/usage", tag = "usage", params(UsageQuery, TimeoutHeader),
     responses((status = 200, description = "Every limit as it stands", body = UsageReply), NotFound)
 )]
 pub(crate) async fn usage(

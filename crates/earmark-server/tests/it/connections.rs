@@ -79,6 +79,30 @@ async fn a_shutdown_answers_what_has_begun_and_does_not_wait_for_idle_connection
     let mut reply = String::new();
     slow.read_to_string(&mut reply).await.unwrap();
     assert!(reply.starts_with("HTTP/1.1 201"), "{reply}");
-    world.ended().await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(3), world.ended());
+    ended.await.expect("idle connections are not waited for").unwrap();
     drop(idle);
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    let world = World::empty(|_, _| {}).await;
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    for (sent, within_s) in [
+        ("", 21),
+        ("GET /healthz HT", 21),
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\n", 21),
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", 76),
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nHost:", 76),
+    ] {
+        let mut socket = TcpStream::connect(world.address).await.unwrap();
+        socket.write_all(sent.as_bytes()).await.unwrap();
+        let began = tokio::time::Instant::now();
+        let mut reply = Vec::new();
+        let _ = socket.read_to_end(&mut reply).await;
+        let waited_s = began.elapsed().as_secs();
+        assert!(waited_s <= within_s, "{sent:?} kept its connection for {waited_s} s");
+    }
+    assert!(began.elapsed() > Duration::from_secs(60), "the clock is the paused one");
 }

@@ -1,13 +1,18 @@
 //! The gateway behind the server: who calls, in whose shape it is refused, and one call whole.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use axum::body::{Body, Bytes};
+use earmark_core::{Command, Operation, TenantId};
 use earmark_engine::Quota;
 use earmark_gateway::upstream::{StandInConfig, Timeouts, UpstreamConfig, UpstreamKind, Upstreams};
 use earmark_gateway::{Gateway, GatewayOptions};
-use earmark_server::ServerOptions;
+use earmark_server::{GatewayCaller, GatewayFuture, GatewayRoutes, ServerOptions};
+use futures_util::StreamExt;
 use futures_util::future::join_all;
-use http::Method;
+use http::{Method, Request, Response};
 use serde_json::json;
 
 use crate::world::{ADMIN, Reply, World};
@@ -154,4 +159,71 @@ async fn of_a_hundred_chats_at_49_of_50_exactly_one_is_answered() {
     assert_eq!(replies.iter().filter(|reply| reply.status == 200).count(), 1);
     assert!(replies.iter().all(|reply| [200, 429].contains(&reply.status.as_u16())));
     assert_eq!(world.counts("acme", "ai_messages/month").await, (50, 0));
+}
+
+/// A gateway that breaks or streams without end.
+struct Scripted {
+    quota: Quota,
+    settled: Arc<AtomicBool>,
+}
+
+impl GatewayRoutes for Scripted {
+    fn handle(&self, _: GatewayCaller, request: Request<Body>) -> GatewayFuture<Response<Body>> {
+        let breaks = request.uri().path().ends_with("/break");
+        Box::pin(async move {
+            assert!(!breaks, "a bug in the gateway");
+            let first = futures_util::stream::once(async {
+                Ok::<_, std::io::Error>(Bytes::from_static(b"data: {}\n\n"))
+            });
+            Response::new(Body::from_stream(first.chain(futures_util::stream::pending())))
+        })
+    }
+
+    fn drain(&self, _: Duration) -> GatewayFuture<bool> {
+        let (quota, settled) = (self.quota.clone(), Arc::clone(&self.settled));
+        Box::pin(async move {
+            let tenant = TenantId::new("acme").unwrap();
+            let swept = quota.execute(tenant, Command::new(Operation::Sweep), None).await;
+            settled.store(swept.is_ok(), Ordering::SeqCst);
+            true
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bug_is_answered_in_shape_and_says_nothing_of_itself() {
+    let settled = Arc::new(AtomicBool::new(false));
+    let world = World::with(|options, quota| {
+        let scripted = Scripted { quota: quota.clone(), settled: Arc::clone(&settled) };
+        options.gateway = Some(Arc::new(scripted));
+    });
+    let world = world.await;
+    let key = world.tenant_key("acme").await;
+    let broken = world.call(Method::POST, "/openai/break", &key, None).await.expect(500);
+    assert!(broken.body["error"]["message"].is_string(), "{}", broken.text);
+    assert!(!broken.text.contains("a bug in the gateway"), "{}", broken.text);
+    let broken = world.call(Method::POST, "/anthropic/break", &key, None).await.expect(500);
+    assert_eq!(broken.body["error"]["type"], "api_error");
+    world.get("/healthz").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_cuts_streams_at_its_limit_and_drains_before_it_closes() {
+    let settled = Arc::new(AtomicBool::new(false));
+    let mut world = World::with(|options, quota| {
+        let scripted = Scripted { quota: quota.clone(), settled: Arc::clone(&settled) };
+        options.gateway = Some(Arc::new(scripted));
+        options.drain = Duration::from_secs(1);
+    })
+    .await;
+    let key = world.tenant_key("acme").await;
+    let stream = world.request(Method::POST, CHAT).bearer_auth(&key).send().await.unwrap();
+    let mut stream = stream.bytes_stream();
+    assert_eq!(stream.next().await.unwrap().unwrap(), "data: {}\n\n");
+    world.begin_stop();
+    let cut = tokio::time::timeout(Duration::from_secs(10), stream.next());
+    let cut = cut.await.expect("it is cut");
+    assert!(cut.is_some_and(|piece| piece.is_err()), "cut, not ended");
+    world.ended().await.unwrap();
+    assert!(settled.load(Ordering::SeqCst), "what was cut could still settle");
 }

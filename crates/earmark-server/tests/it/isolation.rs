@@ -87,7 +87,7 @@ async fn every_route_refuses_every_key_that_may_not() {
 async fn a_tenant_key_learns_nothing_about_other_tenants() {
     let world = World::new().await;
     let rival = world.tenant_key("rival").await;
-    for tenant in ["acme", "nobody", "%2e%2e", "ac%6de", "acme%00", "ACME", "rival%20"] {
+    for tenant in ["acme", "nobody", "ac%6de", "acme%00", "ACME", "rival%20"] {
         for what in ["usage", "entries"] {
             let path = format!("/v1/tenants/{tenant}/{what}");
             let refused = world.call(Method::GET, &path, &rival, None).await;

@@ -15,6 +15,7 @@ mod gateway;
 mod holds;
 mod isolation;
 mod keys;
+mod logs;
 mod malformed;
 mod plans;
 mod reading;

@@ -24,7 +24,6 @@ async fn usage_lists_every_limit_and_those_of_users_when_asked() {
     world.get("/v1/tenants/team/usage?user=a&user=b").await.refused_at("dimensions");
     world.get("/v1/tenants/team/usage?a%20b=c").await.refused_at("a b");
     world.get("/v1/tenants/team/usage?user=%00").await.refused_at("user");
-    world.get("/v1/tenants/team/usage?user=%ff").await.refused(400, "malformed_request");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +70,7 @@ async fn holds_are_listed_by_state() {
         holds.iter().map(|hold| hold["hold"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(ids("").await, [second.clone(), first.clone()]);
-    assert_eq!(ids("?state=open").await, [second.clone()]);
+    assert_eq!(ids("?state=open").await, std::slice::from_ref(&second));
     assert_eq!(ids("?state=settled").await, [first]);
     assert!(ids("?state=expired").await.is_empty());
     world.get("/v1/tenants/acme/holds?state=lost").await.refused_at("state");

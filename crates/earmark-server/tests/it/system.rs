@@ -81,7 +81,6 @@ fn the_description_is_complete_and_always_the_same() {
     let text = openapi().to_pretty_json().unwrap();
     assert_eq!(text, openapi().to_pretty_json().unwrap());
     let api: Value = serde_json::from_str(&text).unwrap();
-    let schemas = api["components"]["schemas"].as_object().unwrap();
     let mut names: BTreeSet<String> = BTreeSet::new();
     for (path, operations) in api["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
@@ -103,9 +102,12 @@ fn the_description_is_complete_and_always_the_same() {
             }
         }
     }
-    for name in text.split("#/components/schemas/").skip(1) {
-        let name = name.split('"').next().unwrap();
-        assert!(schemas.contains_key(name), "{name} is referred to and not there");
+    for kind in ["schemas", "responses"] {
+        let known = api["components"][kind].as_object().unwrap();
+        for name in text.split(&format!("#/components/{kind}/")).skip(1) {
+            let name = name.split('"').next().unwrap();
+            assert!(known.contains_key(name), "{name} is referred to and not there");
+        }
     }
 }
 

@@ -148,6 +148,7 @@ impl Steps {
         Operation::Hold(earmark_core::HoldRequest {
             id: HoldId(self.holds[self.tenant]),
             amounts: self.ranges(),
+            meters: earmark_core::MetersAsked::All,
             dimensions: self.dimensions(),
             ttl: self.ttl(),
             dispatched: self.one_in(3),

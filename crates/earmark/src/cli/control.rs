@@ -46,6 +46,12 @@ pub(crate) enum TenantCommand {
         /// On that plan
         #[arg(long)]
         plan: Option<String>,
+        /// How many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+        count: u32,
+        /// Go on where the last page ended
+        #[arg(long)]
+        cursor: Option<String>,
     },
     /// One tenant
     Show {
@@ -161,7 +167,7 @@ pub(crate) struct GrantArgs {
     /// How much
     pub(crate) amount: i64,
     /// Lower numbers are used first
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub(crate) priority: Option<i32>,
     /// RFC 3339, for example 2027-01-01T00:00:00Z
     #[arg(long)]

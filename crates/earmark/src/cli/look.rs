@@ -21,7 +21,7 @@ pub(crate) struct EntriesArgs {
     /// Whose
     pub(crate) tenant: String,
     /// How many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
     pub(crate) count: u32,
     /// Go on where the last page ended
     #[arg(long)]
@@ -37,7 +37,7 @@ pub(crate) struct HoldsArgs {
     #[arg(long)]
     pub(crate) state: Option<String>,
     /// How many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
     pub(crate) count: u32,
     /// Go on where the last page ended
     #[arg(long)]

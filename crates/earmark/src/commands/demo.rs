@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use earmark_core::{Command, Dimensions, Operation, TenantId};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::DemoCommand;
 use crate::output;
@@ -38,28 +38,37 @@ pub(crate) async fn run(settings: &Settings, command: &DemoCommand) -> anyhow::R
             "limit {FREE_MESSAGES}, {USED_BEFORE} used, {chats} chats at once"
         ));
     }
+    let mut told = Vec::new();
+    let mut is_exact = true;
     for _ in 0..*rounds {
         let ended = [racing(*chats).await?, earmark(*chats).await?];
+        is_exact &= ended[1].used == FREE_MESSAGES.min(USED_BEFORE + i64::try_from(*chats)?);
         if settings.json {
-            for Ended { way, used, answered, model_calls } in &ended {
-                output::json(&json!({
-                    "way": way, "limit": FREE_MESSAGES, "used": used, "answered": answered,
-                    "model_calls": model_calls,
-                }));
-            }
+            told.push(ended.iter().map(Ended::told).collect::<Vec<_>>());
         } else {
-            let rows = ended.iter().map(|ended| {
-                let used = format!("{} of {FREE_MESSAGES}", ended.used);
-                let over = (ended.used - FREE_MESSAGES).max(0).to_string();
-                vec![ended.way.to_owned(), used, over, ended.model_calls.to_string()]
-            });
-            output::table(&["way", "ended at", "over", "model calls"], rows.collect());
-        }
-        if ended[1].used != FREE_MESSAGES.min(USED_BEFORE + i64::try_from(*chats)?) {
-            bail!("Earmark ended at {}: this is a bug", ended[1].used);
+            let header = ["way", "ended at", "over", "model calls"];
+            output::table(&header, ended.iter().map(Ended::row).collect());
         }
     }
-    Ok(())
+    if settings.json {
+        output::json(&json!({
+            "limit": FREE_MESSAGES, "used_before": USED_BEFORE, "chats": chats, "rounds": told,
+        }));
+    }
+    if is_exact { Ok(()) } else { bail!("Earmark did not end at the limit: this is a bug") }
+}
+
+impl Ended {
+    fn told(&self) -> Value {
+        let Self { way, used, answered, model_calls } = self;
+        json!({"way": way, "used": used, "answered": answered, "model_calls": model_calls})
+    }
+
+    fn row(&self) -> Vec<String> {
+        let used = format!("{} of {FREE_MESSAGES}", self.used);
+        let over = (self.used - FREE_MESSAGES).max(0).to_string();
+        vec![self.way.to_owned(), used, over, self.model_calls.to_string()]
+    }
 }
 
 async fn racing(chats: usize) -> anyhow::Result<Ended> {

@@ -2,7 +2,7 @@
 
 use crate::cli::{EntriesArgs, HoldsArgs, UsageArgs};
 use crate::client::Client;
-use crate::commands::{encoded, pairs, show};
+use crate::commands::{encoded, next_page, pairs, show};
 use crate::output;
 use crate::settings::Settings;
 
@@ -85,10 +85,4 @@ pub(crate) async fn holds(
         next_page(reply);
     });
     Ok(())
-}
-
-fn next_page(reply: &serde_json::Value) {
-    if let Some(cursor) = reply["next"].as_str().or(reply["next_cursor"].as_str()) {
-        output::line(format_args!("more: --cursor {cursor}"));
-    }
 }

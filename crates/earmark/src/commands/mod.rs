@@ -56,6 +56,13 @@ fn show(settings: &Settings, reply: &Value, for_people: impl FnOnce(&Value)) {
     if settings.json { output::json(reply) } else { for_people(reply) }
 }
 
+/// Says how to go on where a list has more.
+fn next_page(reply: &Value) {
+    if let Some(cursor) = reply["next"].as_str() {
+        output::line(format_args!("more: --cursor {cursor}"));
+    }
+}
+
 /// A path segment or query value, percent-encoded.
 fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::{AdjustArgs, GrantArgs, TenantCommand, UsageError};
 use crate::client::Client;
-use crate::commands::{encoded, pairs, show};
+use crate::commands::{encoded, next_page, pairs, show};
 use crate::output;
 use crate::settings::Settings;
 
@@ -17,7 +17,15 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let path = |tenant: &str| format!("/v1/tenants/{}", encoded(tenant));
     let reply = match command {
-        TenantCommand::List { prefix, plan } => return list(client, settings, &prefix, plan).await,
+        TenantCommand::List { prefix, plan, count, cursor } => {
+            let mut query = format!("prefix={}&count={count}", encoded(&prefix));
+            for (name, value) in [("plan", plan), ("cursor", cursor)] {
+                if let Some(value) = value {
+                    query.push_str(&format!("&{name}={}", encoded(&value)));
+                }
+            }
+            return list(client, settings, &query).await;
+        }
         TenantCommand::Show { tenant } => client.get(&path(&tenant)).await?,
         TenantCommand::Create { tenant, fields } => {
             let body = fields_body(&fields);
@@ -46,7 +54,8 @@ pub(crate) async fn run(
             client.post(&format!("{}/repair-clock", path(&tenant)), json!({})).await?
         }
         TenantCommand::ClearFault { tenant } => {
-            client.post(&format!("{}/clear-fault", path(&tenant)), json!({})).await?
+            client.post(&format!("{}/clear-fault", path(&tenant)), json!({})).await?;
+            json!({"tenant": tenant, "fault": "cleared"})
         }
     };
     show(settings, &reply, |reply| {
@@ -57,20 +66,12 @@ pub(crate) async fn run(
     Ok(())
 }
 
-async fn list(
-    client: &Client,
-    settings: &Settings,
-    prefix: &str,
-    plan: Option<String>,
-) -> anyhow::Result<()> {
-    let mut path = format!("/v1/tenants?prefix={}", encoded(prefix));
-    if let Some(plan) = plan {
-        path.push_str(&format!("&plan={}", encoded(&plan)));
-    }
-    let reply = client.get(&path).await?;
+async fn list(client: &Client, settings: &Settings, query: &str) -> anyhow::Result<()> {
+    let reply = client.get(&format!("/v1/tenants?{query}")).await?;
     show(settings, &reply, |reply| {
         let fields = ["tenant", "plan", "status", "time_zone", "anchor", "created_at"];
         output::table(&fields, output::rows(reply, "tenants", &fields));
+        next_page(reply);
     });
     Ok(())
 }

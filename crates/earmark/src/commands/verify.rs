@@ -4,11 +4,11 @@
 
 use std::io::IsTerminal;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use earmark_core::{BooksCheck, TenantId};
 use earmark_engine::records::TenantQuery;
 use earmark_sqlite::{OpenOptions, SqliteStore};
-use earmark_store::Records;
+use earmark_store::{Records, StoreError};
 use earmark_store::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
@@ -21,29 +21,23 @@ const PAGE: usize = 500;
 /// Verifies one tenant or all; an error when something differs.
 pub(crate) async fn run(settings: &Settings, arguments: VerifyArgs) -> anyhow::Result<()> {
     let store = SqliteStore::open_read_only(OpenOptions::new(&settings.data))?;
+    let unreadable = || {
+        let data = settings.data.display();
+        format!("cannot read the store in {data}; if it is damaged, restore the last backup")
+    };
     let mut verified = Verified::default();
     match arguments.tenant {
         Some(tenant) => {
             let tenant =
                 TenantId::new(&tenant).map_err(|error| UsageError(format!("--tenant: {error}")))?;
-            if !verified.check(&store, &tenant).await? {
+            if !verified.check(&store, &tenant).await.with_context(unreadable)? {
                 bail!("tenant_not_found: there is no tenant {tenant}");
             }
         }
         None => {
-            let mut after = None;
-            loop {
-                let query = TenantQuery { after, count: PAGE, ..TenantQuery::default() };
-                let page = store.tenants(query).await?;
-                for (tenant, _) in &page.tenants {
-                    verified.check(&store, tenant).await?;
-                }
-                verified.progress();
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
-            }
+            let damage = store.damage().await.with_context(unreadable)?;
+            verified.differences.extend(damage.into_iter().map(|what| (None, what)));
+            verified.check_all(&store).await.with_context(unreadable)?;
         }
     }
     verified.conclude(settings)
@@ -53,13 +47,38 @@ pub(crate) async fn run(settings: &Settings, arguments: VerifyArgs) -> anyhow::R
 struct Verified {
     tenants: u64,
     entries: usize,
-    differences: Vec<(TenantId, String)>,
+    /// What differs, and of which tenant; damage of the file is of none.
+    differences: Vec<(Option<TenantId>, String)>,
 }
 
 impl Verified {
+    async fn check_all(&mut self, store: &SqliteStore) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let query = TenantQuery { after, count: PAGE, ..TenantQuery::default() };
+            let page = store.tenants(query).await?;
+            for (tenant, _) in &page.tenants {
+                self.check(store, tenant).await?;
+            }
+            self.progress();
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
     /// Checks one tenant; `false` when there is none.
-    async fn check(&mut self, store: &SqliteStore, tenant: &TenantId) -> anyhow::Result<bool> {
-        let Some(books) = store.books(tenant.clone()).await? else { return Ok(false) };
+    async fn check(&mut self, store: &SqliteStore, tenant: &TenantId) -> Result<bool, StoreError> {
+        let books = match store.books(tenant.clone()).await {
+            Ok(Some(books)) => books,
+            Ok(None) => return Ok(false),
+            Err(error @ StoreError::Unavailable(_)) => return Err(error),
+            Err(error) => {
+                self.differences.push((Some(tenant.clone()), error.to_string()));
+                return Ok(true);
+            }
+        };
         // After the snapshot: a rolling slice that left in between is outside for both.
         let catalog = store.config().await?.catalog;
         let mut check = BooksCheck::default();
@@ -73,7 +92,7 @@ impl Verified {
         let found = check.differences(&catalog, &books.counters, &books.grants, &books.tenant, now);
         self.tenants += 1;
         self.entries += books.entries.len();
-        self.differences.extend(found.into_iter().map(|one| (tenant.clone(), one.to_string())));
+        self.differences.extend(found.into_iter().map(|one| (Some(tenant.clone()), one.to_string())));
         Ok(true)
     }
 
@@ -89,14 +108,17 @@ impl Verified {
         if settings.json {
             let differences: Vec<Value> = differences
                 .iter()
-                .map(|(tenant, what)| json!({"tenant": tenant.as_str(), "difference": what}))
+                .map(|(tenant, what)| {
+                    json!({"tenant": tenant.as_ref().map(TenantId::as_str), "difference": what})
+                })
                 .collect();
             output::json(&json!({
                 "tenants": tenants, "entries": entries, "differences": differences,
             }));
         } else {
             for (tenant, what) in &differences {
-                output::line(format_args!("{tenant}: {what}"));
+                let of = tenant.as_ref().map_or("the file", TenantId::as_str);
+                output::line(format_args!("{of}: {what}"));
             }
             output::line(format_args!(
                 "{tenants} tenants, {entries} entries, {} differences",

@@ -54,8 +54,7 @@ impl Model {
                 Err(because) => reasons.extend(because),
             }
         }
-        let unlisted =
-            reasons.iter().any(|(reason, _)| reason.code == DenialCode::MeterNotInPlan);
+        let unlisted = reasons.iter().any(|(reason, _)| reason.code == DenialCode::MeterNotInPlan);
         if let Some(meter) = overflow
             && !unlisted
         {
@@ -90,13 +89,7 @@ impl Model {
     }
 
     /// How much more the fullest counter of a meter can count at all (R1).
-    fn top(
-        &self,
-        meter: &MeterName,
-        dimensions: &Dimensions,
-        now_ms: i64,
-        is_charge: bool,
-    ) -> i64 {
+    fn top(&self, meter: &MeterName, dimensions: &Dimensions, now_ms: i64, is_charge: bool) -> i64 {
         let limits = self.limits_for(meter, dimensions).into_iter();
         limits
             .filter(|limit| !(is_charge && limit.window == Window::InFlight))

@@ -1,0 +1,316 @@
+//! A store on a stage: a memory store whose commits wait at a gate and end as the script
+//! says, and which hands out broken rows of chosen tenants.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use earmark_core::{
+    Account, Counter, CounterKey, DimensionKey, EventKind, Loaded, Need, TenantId, TimestampMs,
+};
+use earmark_store::memory::{CommitFault, Faults, MemoryStore, MemoryTxn};
+use earmark_store::records::{
+    ApiKeyRecord, Books, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage, TenantQuery,
+};
+use earmark_store::{
+    BatchNeed, BoxFuture, CommitError, Config, ConfigChange, Records, Store, StoreError, Txn,
+};
+use tokio::sync::watch;
+
+/// How one commit ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Committed,
+    Conflict,
+    RolledBack,
+    UnknownDone,
+    UnknownLost,
+    Fatal,
+}
+
+/// What is wrong with the rows of a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Damage {
+    /// A counter below zero: what is decided on it breaks an invariant.
+    Breach,
+    /// A counter past the top of the numbers: deciding on it panics.
+    Panic,
+    /// A row that does not read as it was written.
+    Unreadable,
+}
+
+#[derive(Default)]
+struct Script {
+    /// How the next commits that write something end; then they are committed.
+    commits: VecDeque<Ending>,
+    /// What the next questions after an unknown outcome are answered, before the truth.
+    asked: VecDeque<StoreError>,
+    /// How the next `begin`s fail.
+    begins: VecDeque<StoreError>,
+    damage: BTreeMap<TenantId, Damage>,
+    panics_at_begin: bool,
+    /// `limit_denied` events that were committed.
+    denied_events: usize,
+    begun: u64,
+    /// The largest number of tenants that one transaction was begun with.
+    tenants_max: usize,
+}
+
+/// The store and its script. Clones share both.
+#[derive(Clone)]
+pub(crate) struct Stage {
+    pub(crate) store: MemoryStore,
+    script: Arc<Mutex<Script>>,
+    open: Arc<watch::Sender<bool>>,
+    arrived: Arc<watch::Sender<u64>>,
+}
+
+impl Stage {
+    pub(crate) fn new(store: MemoryStore) -> Self {
+        Self {
+            store,
+            script: Arc::default(),
+            open: Arc::new(watch::channel(true).0),
+            arrived: Arc::new(watch::channel(0).0),
+        }
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap()
+    }
+
+    /// From now on commits that write something wait.
+    pub(crate) fn close_gate(&self) {
+        self.open.send_replace(false);
+    }
+
+    pub(crate) fn open_gate(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// How many commits have reached the gate.
+    pub(crate) fn arrivals(&self) -> u64 {
+        *self.arrived.borrow()
+    }
+
+    /// Waits until that many commits have reached the gate.
+    pub(crate) async fn arrived(&self, count: u64) {
+        self.arrived.subscribe().wait_for(|arrived| *arrived >= count).await.unwrap();
+    }
+
+    pub(crate) fn next_commits(&self, endings: impl IntoIterator<Item = Ending>) {
+        self.script().commits.extend(endings);
+    }
+
+    pub(crate) fn next_asked(&self, errors: impl IntoIterator<Item = StoreError>) {
+        self.script().asked.extend(errors);
+    }
+
+    pub(crate) fn next_begins(&self, errors: impl IntoIterator<Item = StoreError>) {
+        self.script().begins.extend(errors);
+    }
+
+    pub(crate) fn panic_at_begin(&self) {
+        self.script().panics_at_begin = true;
+    }
+
+    /// How many commits the script still has in store.
+    pub(crate) fn scripted(&self) -> usize {
+        self.script().commits.len()
+    }
+
+    pub(crate) fn damage(&self, tenant: &str, damage: Damage) {
+        self.script().damage.insert(TenantId::new(tenant).unwrap(), damage);
+    }
+
+    pub(crate) fn repair(&self, tenant: &str) {
+        self.script().damage.remove(&TenantId::new(tenant).unwrap());
+    }
+
+    pub(crate) fn denied_events(&self) -> usize {
+        self.script().denied_events
+    }
+
+    pub(crate) fn begun(&self) -> u64 {
+        self.script().begun
+    }
+
+    pub(crate) fn tenants_max(&self) -> usize {
+        self.script().tenants_max
+    }
+
+    /// The account of a tenant with every counter of its plan broken.
+    async fn broken(
+        &self,
+        txn: &mut MemoryTxn,
+        account: &Account,
+        need: &Need,
+        damage: Damage,
+    ) -> Account {
+        let mut broken = Account::new(account.id.clone());
+        let Loaded::Present(tenant) = account.tenant() else { return broken };
+        let catalog = self.store.config().await.unwrap().catalog;
+        for limit in &catalog.plan(&tenant.plan).unwrap().limits {
+            let mut counter = Counter::new(limit.meter.clone(), None);
+            (counter.used, counter.held) = match damage {
+                Damage::Breach => (-5, 0),
+                Damage::Panic | Damage::Unreadable => (i64::MAX, 1),
+            };
+            let window = limit.window.label(&tenant.windows, tenant.last);
+            let key = CounterKey {
+                limit: limit.name.clone(),
+                dimensions: DimensionKey::none(),
+                window,
+            };
+            broken.offer_counter(key, Some(counter));
+        }
+        let need = Need { tenant: true, due: true, ..need.clone() };
+        txn.load_more(&mut broken, &need).await.unwrap();
+        broken
+    }
+}
+
+/// An open transaction on a [`Stage`].
+pub(crate) struct StageTxn {
+    inner: MemoryTxn,
+    accounts: Vec<Option<Account>>,
+    stage: Stage,
+}
+
+impl Store for Stage {
+    type Txn = StageTxn;
+
+    async fn begin(&self, need: BatchNeed) -> Result<StageTxn, StoreError> {
+        let damage = {
+            let mut script = self.script();
+            script.begun += 1;
+            script.tenants_max = script.tenants_max.max(need.tenants.len());
+            if let Some(error) = script.begins.pop_front() {
+                return Err(error);
+            }
+            assert!(!script.panics_at_begin, "on demand");
+            script.damage.clone()
+        };
+        let damage_of = |tenant: &TenantId| damage.get(tenant).copied();
+        if need.tenants.iter().any(|(tenant, _)| damage_of(tenant) == Some(Damage::Unreadable)) {
+            return Err(StoreError::Damaged("on demand".into()));
+        }
+        let mut inner = self.store.begin(need.clone()).await?;
+        let mut accounts = inner.take_accounts();
+        for (account, (tenant, need)) in accounts.iter_mut().zip(&need.tenants) {
+            if let (Some(account), Some(damage)) = (account, damage_of(tenant)) {
+                *account = self.broken(&mut inner, account, need, damage).await;
+            }
+        }
+        Ok(StageTxn { inner, accounts, stage: self.clone() })
+    }
+
+    async fn was_committed(&self, batch: u128, tenant: &TenantId) -> Result<bool, StoreError> {
+        if let Some(error) = self.script().asked.pop_front() {
+            return Err(error);
+        }
+        self.store.was_committed(batch, tenant).await
+    }
+}
+
+impl Txn for StageTxn {
+    fn clock(&self) -> TimestampMs {
+        self.inner.clock()
+    }
+
+    fn config_version(&self) -> i64 {
+        self.inner.config_version()
+    }
+
+    async fn load_config(&mut self) -> Result<Config, StoreError> {
+        self.inner.load_config().await
+    }
+
+    fn take_accounts(&mut self) -> Vec<Option<Account>> {
+        std::mem::take(&mut self.accounts)
+    }
+
+    async fn load_more(&mut self, account: &mut Account, need: &Need) -> Result<(), StoreError> {
+        self.inner.load_more(account, need).await
+    }
+
+    async fn commit(self, batch: u128, accounts: Vec<Account>) -> Result<(), CommitError> {
+        let Self { inner, stage, .. } = self;
+        if accounts.iter().all(|account| account.changes().is_none()) {
+            return inner.commit(batch, accounts).await;
+        }
+        stage.arrived.send_modify(|arrived| *arrived += 1);
+        stage.open.subscribe().wait_for(|open| *open).await.unwrap();
+        let ending = stage.script().commits.pop_front().unwrap_or(Ending::Committed);
+        let fault = match ending {
+            Ending::Committed => None,
+            Ending::Conflict => return Err(CommitError::Conflict("on demand".into())),
+            Ending::RolledBack => Some(CommitFault::RolledBack),
+            Ending::UnknownDone => Some(CommitFault::UnknownDone),
+            Ending::UnknownLost => Some(CommitFault::UnknownLost),
+            Ending::Fatal => Some(CommitFault::Fatal),
+        };
+        if let Some(fault) = fault {
+            stage.store.set_faults(Faults { commit: Some(fault), ..Faults::default() });
+        }
+        if matches!(ending, Ending::Committed | Ending::UnknownDone) {
+            let events = accounts.iter().filter_map(Account::changes);
+            let events = events.flat_map(|changes| changes.events().iter());
+            let denied = events.filter(|event| event.kind == EventKind::LimitDenied).count();
+            stage.script().denied_events += denied;
+        }
+        inner.commit(batch, accounts).await
+    }
+}
+
+impl Records for Stage {
+    fn config(&self) -> BoxFuture<'_, Result<Config, StoreError>> {
+        self.store.config()
+    }
+
+    fn put_config(
+        &self,
+        expected: i64,
+        change: ConfigChange,
+    ) -> BoxFuture<'_, Result<Option<Config>, StoreError>> {
+        self.store.put_config(expected, change)
+    }
+
+    fn tenants(&self, query: TenantQuery) -> BoxFuture<'_, Result<TenantPage, StoreError>> {
+        self.store.tenants(query)
+    }
+
+    fn holds(&self, query: HoldQuery) -> BoxFuture<'_, Result<HoldPage, StoreError>> {
+        self.store.holds(query)
+    }
+
+    fn entries(&self, query: EntryQuery) -> BoxFuture<'_, Result<EntryPage, StoreError>> {
+        self.store.entries(query)
+    }
+
+    fn due_tenants(&self, count: usize) -> BoxFuture<'_, Result<Vec<TenantId>, StoreError>> {
+        self.store.due_tenants(count)
+    }
+
+    fn books(&self, tenant: TenantId) -> BoxFuture<'_, Result<Option<Books>, StoreError>> {
+        self.store.books(tenant)
+    }
+
+    fn add_api_key(&self, record: ApiKeyRecord) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.add_api_key(record)
+    }
+
+    fn api_keys(
+        &self,
+        tenant: Option<TenantId>,
+    ) -> BoxFuture<'_, Result<Vec<ApiKeyRecord>, StoreError>> {
+        self.store.api_keys(tenant)
+    }
+
+    fn revoke_api_key(&self, id: String) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.store.revoke_api_key(id)
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.ping()
+    }
+}

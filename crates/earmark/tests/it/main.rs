@@ -1,0 +1,31 @@
+//! The program as a process: started, loaded, killed, stopped, fed with nonsense, and asked by
+//! its own commands.
+//!
+//! Each test has a directory of its own and servers that end with it. Nothing depends on how
+//! fast anything is: what must become true is waited for, up to a generous bound.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "helpers of tests fail as tests do; clippy knows only the functions marked as tests"
+)]
+
+mod applying;
+mod auditor;
+mod bad_input;
+mod commands;
+mod data_trouble;
+mod dice;
+mod example;
+mod first_start;
+mod kills;
+mod load;
+mod races;
+mod raw;
+mod recorded;
+mod running;
+mod settings;
+mod stopping;
+mod two_processes;
