@@ -10,6 +10,8 @@ mod core_bench;
 mod disk;
 mod engine_bench;
 mod fixture;
+mod http_bench;
+mod http_client;
 mod raw_sqlite;
 mod report;
 
@@ -48,6 +50,15 @@ enum Bench {
     },
     /// One hold after the other against fdatasync.
     Lone,
+    /// Holds and settles over HTTP against a handler that does nothing.
+    Http {
+        /// Connections.
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+        /// Tenants.
+        #[arg(long, default_value_t = 1_000)]
+        tenants: usize,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -60,5 +71,6 @@ fn main() -> anyhow::Result<()> {
             engine_bench::run(lasting, tenants, in_flight, &plan)
         }
         Bench::Lone => engine_bench::lone(lasting),
+        Bench::Http { connections, tenants } => http_bench::run(lasting, connections, tenants),
     }
 }

@@ -37,6 +37,10 @@ pub const GATEWAY_BODY_READ_MAX: Duration = Duration::from_secs(60);
 /// How long calls of the gateway whose connections are gone may take to settle at a shutdown.
 pub const GATEWAY_DRAIN_MAX: Duration = Duration::from_secs(10);
 
+/// How long a reply may wait for its client to read: longer than a stalled mobile connection
+/// takes to recover.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
+
 /// How often an idle HTTP/2 connection is asked whether anybody is there.
 pub const HTTP2_PING_EVERY: Duration = Duration::from_secs(60);
 

@@ -55,6 +55,7 @@ mod rate_limit;
 mod reply;
 mod routes;
 mod serve;
+mod stalled;
 mod state;
 
 pub use gateway::{GatewayCaller, GatewayFuture, GatewayRoutes};

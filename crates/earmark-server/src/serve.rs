@@ -1,7 +1,7 @@
 //! The listener: bind, serve, drain, close.
 //!
-//! Always holds: a connection that sends nothing, half a header or half a body ends by a
-//! timeout; after the shutdown signal no connection is accepted, requests that have begun
+//! Always holds: a connection that sends nothing, half a header or half a body, or does not
+//! read, ends by a timeout; after the shutdown signal no connection is accepted, requests that have begun
 //! are answered, and the quota is closed last, when nothing can ask it any more.
 
 use std::future::Future;
@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
 use earmark_engine::Quota;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -26,6 +25,7 @@ use crate::keys::refresh;
 use crate::metrics::Metrics;
 use crate::options::ServerOptions;
 use crate::routes;
+use crate::stalled::NoStall;
 use crate::state::App;
 
 /// The HTTP server; see the crate's first page for how it is used.
@@ -167,7 +167,7 @@ async fn serve(
     handle: Handle<SocketAddr>,
 ) -> io::Result<()> {
     let mut server = axum_server::Server::from_listener(listener)
-        .acceptor(NoDelayAcceptor::new())
+        .acceptor(NoStall)
         .first_request_timeout(FIRST_REQUEST_MAX)
         .accept_error_handler(|_, error| tracing::warn!(%error, "a connection was not accepted"))
         .handle(handle);

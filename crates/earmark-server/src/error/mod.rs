@@ -64,9 +64,10 @@ impl Problem {
         self
     }
 
-    /// The same, with a field named as this route calls it.
+    /// The same, with a field, or one inside it, named as this route calls it.
     pub(crate) fn renamed(mut self, from: &str, to: &str) -> Self {
-        if self.0.field.as_deref() == Some(from) {
+        let outer = self.0.field.as_deref().map(|field| field.split('.').next());
+        if outer == Some(Some(from)) {
             self.0.field = Some(to.to_owned());
         }
         self

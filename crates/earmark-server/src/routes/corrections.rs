@@ -75,7 +75,6 @@ pub(crate) async fn grant(
         return Err(Problem::invalid("amount", "at least 1"));
     }
     let meter = MeterName::new(&body.meter).map_err(|error| Problem::invalid("meter", error))?;
-    let field = format!("amounts.{meter}");
     let operation = Operation::Grant(GrantRequest {
         id: GrantId(uuid::Uuid::now_v7().as_u128()),
         meter,
@@ -86,7 +85,7 @@ pub(crate) async fn grant(
         author: Some(admin.author()),
     });
     let answer = app.execute(&tenant, headers.command(operation), headers.within).await;
-    let answer = answer.map_err(|problem| problem.renamed(&field, "meter"))?;
+    let answer = answer.map_err(|problem| problem.renamed("amounts", "meter"))?;
     let Outcome::Granted { grant } = &answer.outcome else {
         return Err(Problem::internal("a grant that grants nothing"));
     };
@@ -157,7 +156,8 @@ pub(crate) async fn adjust(
         reason: Some(required_note("reason", body.reason)?),
         author: Some(admin.author()),
     });
-    let answer = app.execute(&tenant, headers.command(operation), headers.within).await?;
+    let answer = app.execute(&tenant, headers.command(operation), headers.within).await;
+    let answer = answer.map_err(|problem| problem.renamed("amounts", "delta"))?;
     let Outcome::Adjusted { applied } = &answer.outcome else {
         return Err(Problem::internal("an adjustment that adjusts nothing"));
     };

@@ -106,3 +106,19 @@ async fn a_connection_that_says_nothing_is_closed() {
     }
     assert!(began.elapsed() > Duration::from_secs(60), "the clock is the paused one");
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_left() {
+    let world = World::empty(|_, _| {}).await;
+    tokio::time::pause();
+    let mut socket = TcpStream::connect(world.address).await.unwrap();
+    // More than all buffers on the way hold.
+    let request = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: a\r\n\r\n";
+    let asked = 200;
+    socket.write_all(request.repeat(asked).as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    let mut reply = Vec::new();
+    let _ = socket.read_to_end(&mut reply).await;
+    let answered = reply.windows(12).filter(|bytes| bytes == b"HTTP/1.1 200").count();
+    assert!((1..asked).contains(&answered), "{answered} of {asked} were answered");
+}

@@ -165,7 +165,11 @@ async fn adjustments_say_what_they_really_changed() {
     world.post(path, body("ai_messages/month", json!(1.5))).await.refused_at("delta");
     world.post(path, body("ai_messages/month", json!(i64::MAX))).await.refused_at("delta");
     world.post(path, body("ai_messages/month", json!(i64::MIN))).await.refused_at("delta");
+    world.charge("pro", json!({"anything": 1})).await.expect(201);
     let path = "/v1/tenants/pro/adjustments";
+    let most = body("anything/lifetime", json!(9_007_199_254_740_991_i64));
+    let overflow = world.post(path, most).await.refused(422, "amount_overflow");
+    assert_eq!(overflow.body["field"], "delta");
     world.post(path, body("calls/in_flight", json!(1))).await.refused_at("limit");
 }
 

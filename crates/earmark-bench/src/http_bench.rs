@@ -1,0 +1,140 @@
+//! HTTP: holds and settles against a handler that reads and writes the same JSON and does
+//! nothing, in the same process, one after the other.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::routing::post;
+use earmark_engine::{EngineOptions, Quota};
+use earmark_server::{AdminKey, Metrics, Server, ServerOptions};
+use earmark_sqlite::{OpenOptions, SqliteStore};
+use serde_json::Value;
+
+use crate::http_client::Connection;
+use crate::report::{Latencies, now, per_second, ratio};
+use crate::{disk, fixture};
+
+const KEY: &str = "em_admin_0123456789abcdef0123456789abcdef";
+const HOLD: &str = r#"{"amounts":{"ai_messages":1},"dispatched":true}"#;
+
+/// Requests per second of both, and what the disk would allow.
+pub(crate) fn run(lasting: Duration, connections: usize, tenants: usize) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let (null, null_latency) = runtime.block_on(null_handler(lasting, connections))?;
+    let (ours, hold_latency) = runtime.block_on(earmark(lasting, connections, tenants))?;
+    let sync_us = disk::syncs(Duration::from_secs(1))?.percentile(50).max(1);
+    let disk_bound = u64::try_from(connections)? * 1_000_000 / sync_us;
+    println!(
+        "{connections} connections: holds and settles {ours} requests/s, hold p50 {} us p99 {} us; \
+         null handler {null} requests/s, p50 {} us; connections / fdatasync {disk_bound}; \
+         ratio to the lesser {}",
+        hold_latency.percentile(50),
+        hold_latency.percentile(99),
+        null_latency.percentile(50),
+        ratio(ours, null.min(disk_bound))
+    );
+    Ok(())
+}
+
+/// Runs one task a connection; each returns its requests and the latencies of its holds.
+async fn load<F>(connections: usize, task: impl Fn(usize) -> F) -> anyhow::Result<(u64, Latencies)>
+where
+    F: Future<Output = anyhow::Result<(u64, Vec<u64>)>> + Send + 'static,
+{
+    let started = now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..connections {
+        tasks.spawn(task(number));
+    }
+    let (mut requests, mut micros) = (0, Vec::new());
+    while let Some(done) = tasks.join_next().await {
+        let (count, latencies) = done??;
+        requests += count;
+        micros.extend(latencies);
+    }
+    Ok((per_second(requests, started.elapsed()), Latencies::new(micros)))
+}
+
+async fn null_handler(lasting: Duration, connections: usize) -> anyhow::Result<(u64, Latencies)> {
+    let handler = |axum::Json(body): axum::Json<Value>| async move { axum::Json(body) };
+    let router = axum::Router::new().route("/null", post(handler));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    let result = load(connections, |_| null_client(address, lasting)).await;
+    serving.abort();
+    result
+}
+
+async fn null_client(address: SocketAddr, lasting: Duration) -> anyhow::Result<(u64, Vec<u64>)> {
+    let mut connection = Connection::open(address, KEY).await?;
+    let (mut requests, mut micros) = (0, Vec::new());
+    let started = now();
+    while started.elapsed() < lasting {
+        let began = now();
+        let (status, _) = connection.post("/null", HOLD).await?;
+        anyhow::ensure!(status == 200, "null handler answered {status}");
+        micros.push(u64::try_from(began.elapsed().as_micros())?);
+        requests += 1;
+    }
+    Ok((requests, micros))
+}
+
+async fn earmark(
+    lasting: Duration,
+    connections: usize,
+    tenants: usize,
+) -> anyhow::Result<(u64, Latencies)> {
+    let directory = tempfile::tempdir()?;
+    let store = SqliteStore::open(OpenOptions::new(directory.path()))?;
+    let metrics = Metrics::new();
+    let options = EngineOptions { observe: metrics.clone(), ..EngineOptions::default() };
+    let quota = Quota::open(store, options).await?;
+    quota.put_config(&fixture::config("one")?, None).await?;
+    for number in 0..tenants {
+        quota.execute(fixture::tenant(number)?, fixture::create_tenant()?, None).await?;
+    }
+    let mut options = ServerOptions::new("127.0.0.1:0".parse()?);
+    options.admin_keys = vec![AdminKey::new(KEY)?];
+    let server = Server::bind(quota, metrics, options).await?;
+    let address = server.local_addr();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(server.run(async {
+        let _ = stopped.await;
+    }));
+    let tenants = Arc::new(tenants);
+    let result =
+        load(connections, |number| client(address, lasting, number, Arc::clone(&tenants))).await;
+    let _ = stop.send(());
+    serving.await??;
+    result
+}
+
+async fn client(
+    address: SocketAddr,
+    lasting: Duration,
+    number: usize,
+    tenants: Arc<usize>,
+) -> anyhow::Result<(u64, Vec<u64>)> {
+    let mut connection = Connection::open(address, KEY).await?;
+    let (mut requests, mut micros) = (0, Vec::new());
+    let mut turn = number * 104_729;
+    let started = now();
+    while started.elapsed() < lasting {
+        turn = turn.wrapping_add(7_919);
+        let tenant = fixture::tenant(turn % *tenants)?;
+        let began = now();
+        let holds = format!("/v1/tenants/{tenant}/holds");
+        let (status, body) = connection.post(&holds, HOLD).await?;
+        micros.push(u64::try_from(began.elapsed().as_micros())?);
+        anyhow::ensure!(status == 201, "hold answered {status}: {body}");
+        let hold = body.split('"').nth(3).unwrap_or_default();
+        let (status, body) = connection.post(&format!("{holds}/{hold}/settle"), "{}").await?;
+        anyhow::ensure!(status == 200, "settle answered {status}: {body}");
+        requests += 2;
+    }
+    Ok((requests, micros))
+}

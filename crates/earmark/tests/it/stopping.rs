@@ -1,0 +1,79 @@
+//! SIGTERM: everything that was answered is kept, nothing hangs, one whole file is left.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::auditor::{Audit, Store};
+use crate::dice::Dice;
+use crate::load::{CONFIG, Load, TENANTS};
+use crate::running::{Running, configured, data, log, verify_clean};
+
+/// Longer than any request of the load, much shorter than the time that streams are given.
+const STOP_MAX: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loaded_server_that_is_asked_to_stop_keeps_what_it_answered() {
+    let directory = configured(CONFIG);
+    let mut dice = Dice::from_env("EARMARK_STOP_SEED");
+    let mut audit = Audit::default();
+    for _ in 0..4 {
+        let server = Running::start(directory.path());
+        for (tenant, plan) in TENANTS.into_iter().filter(|(_, plan)| !plan.is_empty()) {
+            server.api.tenant(tenant, plan).await;
+        }
+        let store = Store::read(&server.api).await;
+        audit.check(&store);
+        audit.repeat_unanswered(&server.api, &store).await;
+        let load = Load::start(&server.api, &audit.ids, &mut dice);
+        tokio::time::sleep(Duration::from_millis(dice.between(100, 500))).await;
+        server.terminate();
+        let status = tokio::task::spawn_blocking(|| server.ended(STOP_MAX)).await.unwrap();
+        assert_eq!(status.code(), Some(0), "{}", log(directory.path()));
+        audit.add(load.ended().await);
+        assert!(!data(directory.path()).join("server.json").exists());
+        let wal = std::fs::metadata(data(directory.path()).join("earmark.db-wal"));
+        assert_eq!(wal.map_or(0, |wal| wal.len()), 0, "the log was not taken in");
+        verify_clean(directory.path());
+    }
+    let server = Running::start(directory.path());
+    let tally = audit.check(&Store::read(&server.api).await);
+    eprintln!("{tally:?}");
+    assert!(tally.acknowledged > 0 && tally.refused > 0, "{tally:?}");
+    server.stop();
+}
+
+#[test]
+fn no_open_connection_keeps_a_server_from_stopping() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Running::start(directory.path());
+    let connect = |text: &[u8]| {
+        let mut stream = TcpStream::connect(&server.address).unwrap();
+        stream.set_read_timeout(Some(STOP_MAX)).unwrap();
+        stream.write_all(text).unwrap();
+        stream
+    };
+    let mut idle = connect(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut first = [0; 12];
+    idle.read_exact(&mut first).unwrap();
+    let silent = connect(b"");
+    let half_a_header = connect(b"GET /healthz HTTP/1.1\r\nHost:");
+    server.terminate();
+    let status = server.ended(STOP_MAX);
+    assert_eq!(status.code(), Some(0), "{}", log(directory.path()));
+    for mut stream in [idle, silent, half_a_header] {
+        let mut rest = Vec::new();
+        // Closed or reset; either way it is over.
+        let _ = stream.read_to_end(&mut rest);
+    }
+}
+
+#[test]
+fn a_signal_during_the_start_ends_it_in_good_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Running::start(directory.path());
+    // The earliest instant that a script can see: the address has just been announced.
+    server.stop();
+    assert!(!data(directory.path()).join("server.json").exists());
+    verify_clean(directory.path());
+}
