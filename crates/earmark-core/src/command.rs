@@ -367,9 +367,11 @@ impl RequestBytes {
         }
     }
 
+    /// Without those of value `""`, which is what one that is not carried has (R3).
     fn dimensions(&mut self, dimensions: &Dimensions) {
-        self.number(i64::try_from(dimensions.iter().count()).unwrap_or(i64::MAX));
-        for (name, value) in dimensions.iter() {
+        let carried = || dimensions.iter().filter(|(_, value)| !value.as_str().is_empty());
+        self.number(i64::try_from(carried().count()).unwrap_or(i64::MAX));
+        for (name, value) in carried() {
             self.text(name.as_str());
             self.text(value.as_str());
         }

@@ -69,6 +69,17 @@ pub enum Effect {
         /// The number of the change.
         seq: i64,
     },
+    /// A clock repair pulled an open hold back: its end, and the slices of its legs (R8).
+    PulledBack {
+        /// Which.
+        hold: HoldId,
+        /// Its new end.
+        expires: TimestampMs,
+        /// What it holds, under slices that are not after now.
+        parts: Vec<Part>,
+        /// The number of the change.
+        seq: i64,
+    },
     /// A hold ended.
     Ended {
         /// Which.
@@ -212,6 +223,16 @@ fn apply_to_hold(account: &mut Account, effect: Effect) {
                 hold.parts = parts;
             }
             change_tenant(account, TenantChange::Order, |tenant| tenant.open_holds += 1);
+        }
+        Effect::PulledBack { hold: id, expires, parts, seq } => {
+            account.legs_changed.insert(id);
+            if let Some(hold) = account.holds.change(&id) {
+                account.open.remove(&(hold.expires, id));
+                account.open.insert((expires, id));
+                hold.expires = expires;
+                hold.parts = parts;
+                hold.seq = seq;
+            }
         }
         Effect::Ended { hold: id, state, seq } => {
             let mut was_open = false;

@@ -33,12 +33,7 @@ pub enum ConfigError {
 /// The configuration after `document` is laid over `now`.
 pub(crate) fn merged(now: &ConfigDocument, document: &ConfigDocument) -> ConfigDocument {
     let mut merged = now.clone();
-    match document.default_plan.as_deref() {
-        None => {}
-        // Taking the default plan away is said in so many words, not by leaving it out.
-        Some("") => merged.default_plan = None,
-        Some(_) => merged.default_plan.clone_from(&document.default_plan),
-    }
+    merged.default_plan = document.default_plan_over(now);
     merged.meters.extend(document.meters.clone());
     merged.plans.extend(document.plans.clone());
     merged

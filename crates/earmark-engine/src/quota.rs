@@ -93,8 +93,7 @@ impl Quota {
         let background = Background::new().map_err(cannot_start)?;
         let finish_within = options.finish_within;
         let records = store;
-        let inner =
-            Inner { shards, records, config, stop, finish_within, failed, background };
+        let inner = Inner { shards, records, config, stop, finish_within, failed, background };
         let inner = Arc::new(inner);
         if options.sweep {
             inner.background.spawn(crate::sweeper::run(Arc::downgrade(&inner)));
@@ -162,8 +161,9 @@ impl Quota {
         config::change(&self.config(), document, None).map(|_| ())
     }
 
-    /// Lays a document over the configuration: what it names is set, meters and plans that it
-    /// does not name stay, and the default plan is the document's, none included. `expected` is the version that the caller has seen.
+    /// Lays a document over the configuration: what it names is set, what it does not name
+    /// stays; a `default_plan` of `""` takes the default plan away. `expected` is the version
+    /// that the caller has seen.
     pub async fn put_config(
         &self,
         document: &ConfigDocument,

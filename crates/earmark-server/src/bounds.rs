@@ -11,7 +11,8 @@ pub const CONFIG_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Nesting of a JSON body: a configuration has six levels, metadata may have some more.
 pub const JSON_DEPTH_MAX: usize = 32;
 
-/// Bytes of the headers of a request, and of what is read ahead on a connection.
+/// Bytes of the headers of a request, and of what is read ahead on a connection; one read may
+/// go past it once. Real ones have below 16 KiB.
 pub const HEADER_BYTES_MAX: u32 = 64 * 1024;
 
 /// Headers of a request: browsers and proxies send about 30.
@@ -36,6 +37,17 @@ pub const GATEWAY_BODY_READ_MAX: Duration = Duration::from_secs(60);
 
 /// How long calls of the gateway whose connections are gone may take to settle at a shutdown.
 pub const GATEWAY_DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes above which the rest of a body that was refused unread is awaited: a shorter one
+/// arrives in the packets of its head.
+pub const UNREAD_FROM_BYTES: u64 = 8 * 1024;
+
+/// Bytes of a refused body that are thrown away: what a client sends while the refusal is on
+/// its way.
+pub const UNREAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long they are awaited.
+pub const UNREAD_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// How long a reply may wait for its client to read: longer than a stalled mobile connection
 /// takes to recover.

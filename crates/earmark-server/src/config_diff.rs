@@ -88,12 +88,10 @@ pub(crate) fn diff(
     catalog: &Catalog,
     next: &ConfigDocument,
 ) -> Result<ConfigDiff, DocumentError> {
+    let default_plan = next.default_plan_over(now);
     let mut diff = ConfigDiff {
-        changes: now.default_plan != next.default_plan,
-        default_plan: DefaultPlanChange {
-            from: now.default_plan.clone(),
-            to: next.default_plan.clone(),
-        },
+        changes: now.default_plan != default_plan,
+        default_plan: DefaultPlanChange { from: now.default_plan.clone(), to: default_plan },
         meters: now.meters.keys().map(|name| (name.clone(), Change::Kept)).collect(),
         plans: BTreeMap::new(),
         warnings: Vec::new(),

@@ -19,6 +19,7 @@ use tracing::{Instrument, field};
 use crate::error::Problem;
 use crate::routes::Provider;
 use crate::state::App;
+use crate::unread::Unread;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("earmark-request-id");
 
@@ -40,9 +41,12 @@ pub(crate) async fn answer(State(app): State<Arc<App>>, request: Request, next: 
         code = field::Empty,
     );
     let started = Instant::now();
-    let work = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let (parts, body) = request.into_parts();
+    let (body, unread) = Unread::watch(body);
+    let work = AssertUnwindSafe(next.run(Request::from_parts(parts, body))).catch_unwind();
     let response = async {
         let answered = work.await;
+        unread.throw_away().await;
         let mut response = answered.unwrap_or_else(|panic| panicked(panic.as_ref()));
         finish(&mut response, &id, &span, provider);
         if let (Some(provider), Ok(value)) = (provider, HeaderValue::from_str(&id)) {

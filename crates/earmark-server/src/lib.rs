@@ -27,7 +27,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`openapi`] is the description that is committed as a file; [`new_key`] makes a key before
+//! [`openapi()`] is the description that is committed as a file; [`new_key`] makes a key before
 //! there is a server (a first start's demo key).
 //!
 //! # Architecture invariants
@@ -57,6 +57,7 @@ mod routes;
 mod serve;
 mod stalled;
 mod state;
+mod unread;
 
 pub use gateway::{GatewayCaller, GatewayFuture, GatewayRoutes};
 pub use keys::{KeyOf, new_key};

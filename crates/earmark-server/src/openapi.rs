@@ -11,7 +11,7 @@ use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Required, Type};
 
 use crate::error::Code;
 use crate::reply::ProblemReply;
-use crate::routes::{by_status, described};
+use crate::routes::{by_status, described, provider_docs};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,6 +20,7 @@ use crate::routes::{by_status, described};
         description = "Makes AI usage quotas exact: hold before the call, settle after it.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
+    paths(provider_docs::chat, provider_docs::models),
     components(schemas(ProblemReply)),
     tags(
         (name = "holds", description = "Amounts set aside for one call"),
@@ -30,6 +31,7 @@ use crate::routes::{by_status, described};
         (name = "keys", description = "API keys"),
         (name = "plans", description = "Named sets of limits"),
         (name = "config", description = "Meters, plans and defaults as one document"),
+        (name = "gateway", description = "Providers' own routes, metered"),
         (name = "system", description = "Health and metrics")
     )
 )]
@@ -110,10 +112,13 @@ fn complete(path: &str, operation: &mut Operation) {
             parameters.insert(0, RefOr::T(parameter));
         }
     }
+    if path.starts_with("/openai") {
+        operation.security = Some(with_key());
+    }
     if !path.starts_with("/v1") && path != "/metrics" {
         return;
     }
-    operation.security = Some(vec![SecurityRequirement::new("key", [] as [&str; 0])]);
+    operation.security = Some(with_key());
     let mut codes = WITH_KEY.to_vec();
     if operation.request_body.is_some() {
         codes.extend(WITH_BODY);
@@ -132,6 +137,10 @@ fn complete(path: &str, operation: &mut Operation) {
             (Some(_), _) => {}
         }
     }
+}
+
+fn with_key() -> Vec<SecurityRequirement> {
+    vec![SecurityRequirement::new("key", [] as [&str; 0])]
 }
 
 /// The name of the shared refusals with a status.

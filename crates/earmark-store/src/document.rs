@@ -207,9 +207,18 @@ impl ConfigDocument {
         serde_json::from_str(text).map_err(|error| DocumentError::at("config", error))
     }
 
-    /// Checks and completes everything. `versions` are those that the plans get, `former` the
-    /// meanings that limit names had before (R2), `retired` the plans that take no new
-    /// tenants.
+    /// The default plan once this document is laid over `now`: what is left out stays, and
+    /// `""` takes it away in so many words.
+    pub fn default_plan_over(&self, now: &Self) -> Option<String> {
+        match self.default_plan.as_deref() {
+            None => now.default_plan.clone(),
+            Some("") => None,
+            Some(name) => Some(name.to_owned()),
+        }
+    }
+
+    /// Checks and completes everything. `plan_of` says each plan's version and whether it
+    /// is retired, `former` the meanings that limit names had before (R2).
     pub fn catalog(
         &self,
         version: i64,

@@ -85,7 +85,7 @@ pub(crate) fn lines(address: &str, demo: &Demo, admin_key_file: &str) -> String 
          curl -s http://{address}/v1/tenants/{DEMO_TENANT}/usage -H 'Authorization: Bearer {key}'\n\n\
          # a refusal with its reason: 51 messages never fit into 50\n\
          curl -s http://{address}/v1/tenants/{DEMO_TENANT}/holds \
-         -H \"Authorization: Bearer $(cat {admin_key_file})\" -H 'Content-Type: application/json' \
+         -H \"Authorization: Bearer $(cat '{admin_key_file}')\" -H 'Content-Type: application/json' \
          -d '{{\"amounts\": {{\"ai_messages\": 51}}}}'\n"
     )
 }

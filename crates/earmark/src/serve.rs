@@ -1,5 +1,6 @@
 //! `earmark serve`: open the store, start the engine, the gateway and the server.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,7 +76,6 @@ pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Re
 
 /// Says where the server is, and after a first start what to try.
 fn greet(settings: &Settings, address: &str, demo: Option<&Demo>) {
-    let key_file = data_dir::admin_key_path(&settings.data);
     if settings.json {
         let mut told = json!({"address": address, "data": settings.data});
         if let Some(demo) = demo {
@@ -85,6 +85,9 @@ fn greet(settings: &Settings, address: &str, demo: Option<&Demo>) {
     }
     output::line(format_args!("Earmark listens on http://{address} (API description at /docs)"));
     if let Some(demo) = demo {
+        // Absolute: the lines are pasted in another terminal, which may be anywhere.
+        let key_file = data_dir::admin_key_path(&settings.data);
+        let key_file = std::path::absolute(&key_file).unwrap_or(key_file);
         output::line("");
         output::line(first_start::lines(address, demo, &key_file.display().to_string()));
     }
@@ -112,7 +115,10 @@ async fn configure(quota: &Quota, file: Option<&ConfigFile>) -> anyhow::Result<(
 
 fn log(json: bool) {
     let filter = EnvFilter::try_from_env("EARMARK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logger = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // A second logger in one process is a test's: the first one stays.
     let _ = if json { logger.json().try_init() } else { logger.try_init() };
 }

@@ -274,8 +274,11 @@ fn own_grant_room(
     let charged = charged_by_expiry.map_or(0, |charge| {
         charge.grants.iter().filter(|delta| delta.grant == id).map(|delta| delta.delta).sum()
     });
-    let available = draft.grant(id).map_or(0, |grant| grant.available(draft.now));
-    leg.min(available.max(charged))
+    // What the expiry charged is back in the grant, unless that is over: then it is only here.
+    match draft.grant(id).filter(|grant| !grant.is_expired(draft.now)) {
+        Some(grant) => leg.min(grant.left()),
+        None => leg.min(charged),
+    }
 }
 
 fn use_grant(
@@ -309,7 +312,7 @@ pub(crate) fn change(
 }
 
 /// The span of a rolling leg: a limit's name means one window for good (R2).
-fn rolling_span(draft: &Draft<'_>, leg: &CounterLeg) -> Option<RollingSpan> {
+pub(crate) fn rolling_span(draft: &Draft<'_>, leg: &CounterLeg) -> Option<RollingSpan> {
     leg.slice?;
     match draft.catalog.identity(&leg.counter.limit)?.window {
         crate::window::Window::Rolling(span) => Some(span),

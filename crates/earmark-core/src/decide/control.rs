@@ -1,5 +1,6 @@
 //! What administrators do: grants, adjustments, restarts, tenants, clock repair (R24–R28, R8).
 
+use super::charging::rolling_span;
 use super::draft::{Draft, Stop};
 use super::keys;
 use crate::account::Account;
@@ -277,21 +278,31 @@ pub(crate) fn repair_clock(draft: &mut Draft<'_>, author: Option<&Note>) -> Resu
         entry.author = author.cloned();
         draft.push_entry(entry);
     }
-    let latest = now.plus(TTL_MS_MAX);
-    let mut late: Vec<_> = draft
-        .account
-        .holds()
-        .filter(|hold| hold.is_open() && hold.expires > latest)
-        .map(|hold| (hold.id, hold.dispatched))
-        .collect();
-    late.sort_unstable();
-    let seq = draft.seq();
-    for (hold, dispatched) in late {
-        let extended = Effect::Extended { hold, expires: latest, dispatched, part: None, seq };
-        draft.effects.push(extended);
-    }
+    pull_back_holds(draft);
     draft.number();
     Ok(())
+}
+
+/// No open hold lives longer than a day from now, nor is any charged in a slice after now's.
+fn pull_back_holds(draft: &mut Draft<'_>) {
+    let (latest, seq) = (draft.now.plus(TTL_MS_MAX), draft.seq());
+    let mut pulled = Vec::new();
+    for hold in draft.account.holds().filter(|hold| hold.is_open()) {
+        let (expires, mut parts) = (hold.expires.min(latest), hold.parts.clone());
+        for leg in parts.iter_mut().flat_map(|part| &mut part.meters).flat_map(|m| &mut m.counters)
+        {
+            if let (Some(slice), Some(span)) = (leg.slice, rolling_span(draft, leg)) {
+                leg.slice = Some(slice.min(span.slice_of(draft.now)));
+            }
+        }
+        if expires != hold.expires || parts != hold.parts {
+            pulled.push((hold.id, expires, parts));
+        }
+    }
+    pulled.sort_unstable_by_key(|(hold, ..)| *hold);
+    for (hold, expires, parts) in pulled {
+        draft.effects.push(Effect::PulledBack { hold, expires, parts, seq });
+    }
 }
 
 /// Moves what rolling counters have in slices after now's into now's.

@@ -323,7 +323,7 @@ fn a_tenant_has_so_many_grants_overrides_and_open_holds() {
     let hold = Operation::Hold(HoldRequest {
         id: HoldId(1),
         amounts: vec![("m".parse().unwrap(), AmountRange::exactly(Amount::ZERO))],
-        meters: crate::MetersAsked::All,
+        meters: MetersAsked::All,
         dimensions: Dimensions::default(),
         ttl: Ttl::default(),
         dispatched: false,

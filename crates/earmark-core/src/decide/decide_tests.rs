@@ -20,7 +20,7 @@ fn hold_of(meter: &str, min: i64, max: i64, user: &str) -> Command {
     command(Operation::Hold(HoldRequest {
         id: HoldId(99),
         amounts: amounts(meter, min, max),
-        meters: crate::MetersAsked::All,
+        meters: MetersAsked::All,
         dimensions: Dimensions::new(vec![user]).unwrap(),
         ttl: Ttl::default(),
         dispatched: false,

@@ -174,7 +174,7 @@ impl Script {
             "hold" => Operation::Hold(HoldRequest {
                 id: HoldId(id),
                 amounts,
-                meters: crate::MetersAsked::All,
+                meters: MetersAsked::All,
                 dimensions,
                 ttl: words.ttl,
                 dispatched: words.has("sent"),

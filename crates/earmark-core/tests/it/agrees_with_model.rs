@@ -20,7 +20,7 @@ use crate::scenario::{Action, Scenario, Step, Then, again, any_scenario};
 use crate::world::{Due, Rows, World};
 
 /// Enough to find each planted bug, few enough for a test run of seconds.
-const CASES_DEFAULT: u32 = 300;
+const CASES_DEFAULT: u32 = 1_000;
 
 /// A disagreement, or a broken law.
 pub(crate) type Verdict = Result<(), String>;
@@ -86,7 +86,7 @@ const REACHED: [&str; 33] = [
 fn the_scenarios_reach_every_rule() {
     let mut runner = TestRunner::deterministic();
     let mut reached = BTreeSet::new();
-    for _ in 0..400 {
+    for _ in 0..800 {
         let scenario = any_scenario().new_tree(&mut runner).unwrap().current();
         reached.extend(run(&scenario).unwrap());
     }

@@ -119,6 +119,15 @@ pub(crate) fn limit(meter_name: &str, window: &str, amount: i64) -> LimitSpec {
     spec
 }
 
+/// A limit of each user.
+pub(crate) fn per_user(meter_name: &str, window: &str, amount: i64) -> LimitSpec {
+    LimitSpec {
+        name: Some(limit_name(&format!("{meter_name}/{window}/user"))),
+        per: vec![DimensionName::new("user").unwrap()],
+        ..limit(meter_name, window, amount)
+    }
+}
+
 /// A limit of the pool.
 fn pooled(index: usize) -> LimitSpec {
     let (meter_name, window, per, filter) = POOL[index];

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use earmark_core::{
-    Command, Counter, CounterKey, EntryKind, EventKind, Execution, GrantId, Mode, Operation,
-    Outcome, Tenant, TimestampMs,
+    Amount, Command, Counter, CounterKey, EntryKind, EventKind, Execution, GrantId, Mode,
+    Operation, Outcome, Tenant, Threshold, TimestampMs,
 };
 
 use crate::agrees_with_model::Verdict;
@@ -228,13 +228,25 @@ fn never_over(model: &Model, before: &Rows, after: &Rows, now: TimestampMs) -> V
     Ok(())
 }
 
+/// The least amount that reaches a share of a limit.
+fn share(threshold: Threshold, amount: i64) -> i64 {
+    let reaches = |used: &i64| {
+        i128::from(*used) * 10_000 >= i128::from(amount) * i128::from(threshold.ten_thousandths())
+    };
+    if amount > 1_000 {
+        threshold.amount_of(Amount::new(amount).unwrap())
+    } else {
+        (0..).find(reaches).unwrap()
+    }
+}
+
 /// R34: a share of a limit that was crossed in its running window is told in the same
 /// commit, and nothing is told that is not so.
 fn alerts_are_told(model: &Model, before: &Rows, after: &Rows, now: TimestampMs) -> Verdict {
     let Some(tenant) = &model.tenant else { return Ok(()) };
     for event in &after.events[before.events.len()..] {
         let EventKind::LimitReached(threshold) = event.kind else { continue };
-        if event.used < threshold.amount_of(event.amount) {
+        if event.used < share(threshold, event.amount.get()) {
             return Err(format!("R34: {} told at {}", event.id(), event.used));
         }
     }
@@ -247,7 +259,7 @@ fn alerts_are_told(model: &Model, before: &Rows, after: &Rows, now: TimestampMs)
             }
             let was = before.counters.get(key).map_or(0, |c| c.used_at(now));
             for threshold in &limit.alerts {
-                let least = threshold.amount_of(earmark_core::Amount::new(amount).unwrap());
+                let least = share(*threshold, amount);
                 let told = after.events.iter().any(|event| {
                     event.counter == *key
                         && event.amount.get() == amount

@@ -8,13 +8,21 @@ mod agrees_with_model;
 #[cfg(test)]
 mod book;
 #[cfg(test)]
+mod caller;
+#[cfg(test)]
+mod corners;
+#[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod races;
+#[cfg(test)]
 mod reached;
 #[cfg(test)]
 mod scenario;
+#[cfg(test)]
+mod tight;
 #[cfg(test)]
 mod waiting;
 #[cfg(test)]

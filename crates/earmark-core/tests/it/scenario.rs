@@ -6,14 +6,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use earmark_core::{
     AdjustRequest, Amount, AmountRange, CalendarKind, Command, Dimensions, ExtendRequest, GrantId,
-    GrantRequest, HoldId, HoldRequest, IdempotencyKey, KeyUse, MeterName, Operation, Override,
-    TenantCalendar, TenantFields, TenantPatch, TenantStatus, TimestampMs, Ttl, Zone,
+    GrantRequest, HoldId, HoldRequest, IdempotencyKey, KeyUse, MeterName, MetersAsked, Operation,
+    Override, TenantCalendar, TenantFields, TenantPatch, TenantStatus, TimestampMs, Ttl, Zone,
 };
 use jiff::civil::Date;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::book::{Book, METERS, any_book, dimensions, meter, plan_name, pool_names};
+use crate::tight::any_tight_scenario;
 
 /// The largest amount.
 const TOP: i64 = (1 << 53) - 1;
@@ -67,6 +68,7 @@ pub(crate) enum Action {
         of: Of,
         ttl_ms: i64,
         dispatched: bool,
+        in_plan: bool,
     },
     Charge {
         asked: Asked,
@@ -235,9 +237,10 @@ fn any_data_action() -> impl Strategy<Value = Action> {
         v
     });
     prop_oneof![
-        12 => (any_asked(1), any_of(), any_ttl(), any::<bool>()).prop_map(
-            |(asked, of, ttl_ms, dispatched)| Action::Hold { asked, of, ttl_ms, dispatched }
-        ),
+        12 => (any_asked(1), any_of(), any_ttl(), any::<bool>(), proptest::bool::weighted(0.1))
+            .prop_map(|(asked, of, ttl_ms, dispatched, in_plan)| {
+                Action::Hold { asked, of, ttl_ms, dispatched, in_plan }
+            }),
         3 => (any_asked(1), any_of()).prop_map(|(asked, of)| Action::Charge { asked, of }),
         2 => (any_asked(1), any_of()).prop_map(|(asked, of)| Action::Check { asked, of }),
         8 => (which.clone(), settled)
@@ -301,7 +304,12 @@ fn any_step() -> impl Strategy<Value = Step> {
     })
 }
 
+/// Wide scenarios, in which everything happens, and tight ones, in which little fits.
 pub(crate) fn any_scenario() -> impl Strategy<Value = Scenario> {
+    prop_oneof![any_wide_scenario(), any_tight_scenario()]
+}
+
+fn any_wide_scenario() -> impl Strategy<Value = Scenario> {
     let steps = proptest::collection::vec(any_step(), 1..80);
     (any_book(), any_book(), select(STARTS.to_vec()), steps)
         .prop_map(|(one, other, start, steps)| Scenario { books: [one, other], start, steps })
@@ -398,7 +406,7 @@ impl Step {
             digest: digest_of(&operation),
         });
         // Some first requests come from callers that may not create.
-        Command { operation, key, may_create: number % 3 != 0 }
+        Command { operation, key, may_create: !number.is_multiple_of(3) }
     }
 
     fn operation(&self, number: usize, holds: &[HoldId], clock: TimestampMs) -> Operation {
@@ -407,15 +415,17 @@ impl Step {
             holds.iter().rev().nth(back).or(holds.first()).copied().unwrap_or(HoldId(999))
         };
         match self.action.clone() {
-            Action::Hold { asked, of, ttl_ms, dispatched } => Operation::Hold(HoldRequest {
-                id: HoldId(id),
-                amounts: ranges(&asked),
-                meters: earmark_core::MetersAsked::All,
-                dimensions: of_whom(of),
-                ttl: Ttl::from_ms(ttl_ms).unwrap(),
-                dispatched,
-                metadata: None,
-            }),
+            Action::Hold { asked, of, ttl_ms, dispatched, in_plan } => {
+                Operation::Hold(HoldRequest {
+                    id: HoldId(id),
+                    amounts: ranges(&asked),
+                    meters: if in_plan { MetersAsked::InPlan } else { MetersAsked::All },
+                    dimensions: of_whom(of),
+                    ttl: Ttl::from_ms(ttl_ms).unwrap(),
+                    dispatched,
+                    metadata: None,
+                })
+            }
             Action::Charge { asked, of } => Operation::Charge {
                 amounts: ranges(&asked),
                 dimensions: of_whom(of),

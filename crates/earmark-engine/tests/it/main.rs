@@ -10,9 +10,9 @@
     reason = "helpers of tests fail as tests do; clippy knows only the functions marked as tests"
 )]
 
+mod cancelling;
 mod closing;
 mod configuring;
-mod cancelling;
 mod damage;
 mod deadlines;
 mod denials;

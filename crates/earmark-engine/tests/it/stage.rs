@@ -47,12 +47,12 @@ struct Script {
     /// How the next `begin`s fail.
     begins: VecDeque<StoreError>,
     damage: BTreeMap<TenantId, Damage>,
+    /// How many times yet another node works on a tenant.
+    busy: BTreeMap<TenantId, u32>,
     panics_at_begin: bool,
     /// `limit_denied` events that were committed.
     denied_events: usize,
     begun: u64,
-    /// The largest number of tenants that one transaction was begun with.
-    tenants_max: usize,
 }
 
 /// The store and its script. Clones share both.
@@ -60,7 +60,8 @@ struct Script {
 pub(crate) struct Stage {
     pub(crate) store: MemoryStore,
     script: Arc<Mutex<Script>>,
-    open: Arc<watch::Sender<bool>>,
+    /// How many commits may pass the gate, counted from the first.
+    passes: Arc<watch::Sender<u64>>,
     arrived: Arc<watch::Sender<u64>>,
 }
 
@@ -69,7 +70,7 @@ impl Stage {
         Self {
             store,
             script: Arc::default(),
-            open: Arc::new(watch::channel(true).0),
+            passes: Arc::new(watch::channel(u64::MAX).0),
             arrived: Arc::new(watch::channel(0).0),
         }
     }
@@ -80,11 +81,16 @@ impl Stage {
 
     /// From now on commits that write something wait.
     pub(crate) fn close_gate(&self) {
-        self.open.send_replace(false);
+        self.passes.send_replace(self.arrivals());
     }
 
     pub(crate) fn open_gate(&self) {
-        self.open.send_replace(true);
+        self.passes.send_replace(u64::MAX);
+    }
+
+    /// Lets one commit more through a closed gate.
+    pub(crate) fn let_one_through(&self) {
+        self.passes.send_modify(|passes| *passes += 1);
     }
 
     /// How many commits have reached the gate.
@@ -126,6 +132,30 @@ impl Stage {
         self.script().damage.remove(&TenantId::new(tenant).unwrap());
     }
 
+    /// Another node works on a tenant in the next `times` transactions.
+    pub(crate) fn busy(&self, tenant: &str, times: u32) {
+        self.script().busy.insert(TenantId::new(tenant).unwrap(), times);
+    }
+
+    /// How many `begin`s the script still lets fail.
+    pub(crate) fn begins_left(&self) -> usize {
+        self.script().begins.len()
+    }
+
+    /// Takes everything back that the script still has in store.
+    pub(crate) fn calm(&self) {
+        let mut script = self.script();
+        script.commits.clear();
+        script.asked.clear();
+        script.begins.clear();
+        script.busy.clear();
+    }
+
+    /// How many handles on the store there are, this one included.
+    pub(crate) fn handles(&self) -> usize {
+        Arc::strong_count(&self.script)
+    }
+
     pub(crate) fn denied_events(&self) -> usize {
         self.script().denied_events
     }
@@ -134,8 +164,10 @@ impl Stage {
         self.script().begun
     }
 
-    pub(crate) fn tenants_max(&self) -> usize {
-        self.script().tenants_max
+    fn is_busy(&self, tenant: &TenantId) -> bool {
+        let mut script = self.script();
+        let times = script.busy.get_mut(tenant).filter(|times| **times > 0);
+        times.map(|times| *times -= 1).is_some()
     }
 
     /// The account of a tenant with every counter of its plan broken.
@@ -152,15 +184,12 @@ impl Stage {
         for limit in &catalog.plan(&tenant.plan).unwrap().limits {
             let mut counter = Counter::new(limit.meter.clone(), None);
             (counter.used, counter.held) = match damage {
-                Damage::Breach => (-5, 0),
+                Damage::Breach => (0, -5),
                 Damage::Panic | Damage::Unreadable => (i64::MAX, 1),
             };
             let window = limit.window.label(&tenant.windows, tenant.last);
-            let key = CounterKey {
-                limit: limit.name.clone(),
-                dimensions: DimensionKey::none(),
-                window,
-            };
+            let key =
+                CounterKey { limit: limit.name.clone(), dimensions: DimensionKey::none(), window };
             broken.offer_counter(key, Some(counter));
         }
         let need = Need { tenant: true, due: true, ..need.clone() };
@@ -180,16 +209,15 @@ impl Store for Stage {
     type Txn = StageTxn;
 
     async fn begin(&self, need: BatchNeed) -> Result<StageTxn, StoreError> {
-        let damage = {
+        let (damage, panics) = {
             let mut script = self.script();
             script.begun += 1;
-            script.tenants_max = script.tenants_max.max(need.tenants.len());
             if let Some(error) = script.begins.pop_front() {
                 return Err(error);
             }
-            assert!(!script.panics_at_begin, "on demand");
-            script.damage.clone()
+            (script.damage.clone(), script.panics_at_begin)
         };
+        assert!(!panics, "on demand");
         let damage_of = |tenant: &TenantId| damage.get(tenant).copied();
         if need.tenants.iter().any(|(tenant, _)| damage_of(tenant) == Some(Damage::Unreadable)) {
             return Err(StoreError::Damaged("on demand".into()));
@@ -197,6 +225,9 @@ impl Store for Stage {
         let mut inner = self.store.begin(need.clone()).await?;
         let mut accounts = inner.take_accounts();
         for (account, (tenant, need)) in accounts.iter_mut().zip(&need.tenants) {
+            if self.is_busy(tenant) {
+                *account = None;
+            }
             if let (Some(account), Some(damage)) = (account, damage_of(tenant)) {
                 *account = self.broken(&mut inner, account, need, damage).await;
             }
@@ -239,7 +270,8 @@ impl Txn for StageTxn {
             return inner.commit(batch, accounts).await;
         }
         stage.arrived.send_modify(|arrived| *arrived += 1);
-        stage.open.subscribe().wait_for(|open| *open).await.unwrap();
+        let number = stage.arrivals();
+        stage.passes.subscribe().wait_for(|passes| number <= *passes).await.unwrap();
         let ending = stage.script().commits.pop_front().unwrap_or(Ending::Committed);
         let fault = match ending {
             Ending::Committed => None,

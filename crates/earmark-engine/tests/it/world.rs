@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use earmark_core::{
     Amount, AmountRange, Answer, BooksCheck, Command, DenialCode, Dimensions, Hold, HoldId,
-    HoldRequest, IdempotencyKey, MeterName, Operation, Outcome, PlanName, TenantFields, TenantId,
-    TimestampMs, Ttl,
+    HoldRequest, IdempotencyKey, MeterName, MetersAsked, Operation, Outcome, PlanName,
+    TenantFields, TenantId, TimestampMs, Ttl,
 };
 use earmark_engine::document::ConfigDocument;
 use earmark_engine::{CallError, EngineOptions, Observe, Quota, key_use};
@@ -138,8 +138,7 @@ impl World {
     ) -> Vec<CallOutcome> {
         let plug = self.plug().await;
         let commands = commands.into_iter();
-        let calls: Vec<_> =
-            commands.map(|(tenant, command)| self.send(tenant, command)).collect();
+        let calls: Vec<_> = commands.map(|(tenant, command)| self.send(tenant, command)).collect();
         self.stage.open_gate();
         plug.outcome().await.unwrap();
         let mut outcomes = Vec::with_capacity(calls.len());
@@ -255,6 +254,7 @@ pub(crate) fn hold_for(count: i64, ttl: Ttl) -> (HoldId, Command) {
     let request = HoldRequest {
         id,
         amounts: amounts(count),
+        meters: MetersAsked::All,
         dimensions: Dimensions::default(),
         ttl,
         dispatched: false,

@@ -106,6 +106,17 @@ parameters! {
         key "key": String,
     }
 
+    /// For whom an admin or service key calls the gateway.
+    OnBehalf in Header {
+        /// The tenant; needed with an admin or service key.
+        tenant "Earmark-Tenant": String,
+        /// One of its users.
+        user "Earmark-User": String,
+        /// Makes a repeated request one call at most.
+        #[param(min_length = 1, max_length = 255)]
+        key "Idempotency-Key": String,
+    }
+
     /// For whoever must not overwrite what somebody else changed.
     IfMatchHeader in Header {
         /// The `ETag` of the configuration that was looked at.

@@ -10,6 +10,7 @@ mod holds;
 mod keys;
 mod look;
 mod plans;
+pub(crate) mod provider_docs;
 mod system;
 mod tenants;
 mod upstreams;

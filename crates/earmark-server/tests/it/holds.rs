@@ -243,12 +243,7 @@ async fn a_caller_waits_as_long_as_it_says() {
     for wrong in ["0", "-1", "1.5", "soon", "60001", "99999999999999999999"] {
         patience(wrong).await.refused_at("Earmark-Timeout-Ms");
     }
-    let faults = earmark_store::memory::Faults {
-        busy: [earmark_core::TenantId::new("acme").unwrap()].into(),
-        ..Default::default()
-    };
-    world.store.set_faults(faults);
-    let late = patience("5").await.refused(503, "deadline_exceeded");
+    let late = world.late("acme").await.refused(503, "deadline_exceeded");
     assert_eq!(late.header("retry-after"), Some("1"));
     assert_eq!(late.header("x-should-retry"), Some("true"));
 }

@@ -12,7 +12,9 @@ use crate::world::{ADMIN, Reply, World};
 fn routes() -> Vec<(Method, String, String)> {
     let api = serde_json::to_value(openapi()).unwrap();
     let mut routes = Vec::new();
-    for (template, operations) in api["paths"].as_object().unwrap() {
+    // The gateway's have shapes, and tests, of their own.
+    let own = api["paths"].as_object().unwrap().iter();
+    for (template, operations) in own.filter(|(path, _)| !path.starts_with("/openai")) {
         for (method, operation) in operations.as_object().unwrap() {
             if operation.get("security").is_none() {
                 continue;

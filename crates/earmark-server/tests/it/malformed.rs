@@ -162,3 +162,16 @@ async fn settles_releases_and_extensions_are_read_as_strictly() {
     }
     assert_eq!(world.counts("acme", "ai_messages/month").await, (0, 1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_reads_its_refusal() {
+    let world = World::new().await;
+    for _ in 0..20 {
+        let flood = "x".repeat(3_000_000);
+        sent(&world, "/v1/tenants/acme/holds", flood.clone()).await.refused(413, "body_too_large");
+        let request = world.request(Method::POST, "/v1/tenants/acme/holds").bearer_auth("wrong");
+        Reply::of(request.body(flood.clone())).await.refused(401, "key_invalid");
+        let request = world.request(Method::POST, "/openai/v1/chat/completions");
+        Reply::of(request.bearer_auth("wrong").body(flood)).await.expect(401);
+    }
+}

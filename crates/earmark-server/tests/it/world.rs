@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use earmark_core::TimestampMs;
+use earmark_core::{TenantId, TimestampMs};
 use earmark_engine::{EngineOptions, Quota};
 use earmark_server::{AdminKey, Bound, Metrics, ServeError, Server, ServerOptions, UpstreamInfo};
 use earmark_store::clock::ManualClock;
-use earmark_store::memory::MemoryStore;
+use earmark_store::memory::{Faults, MemoryStore};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -212,6 +212,25 @@ impl World {
 
     pub(crate) async fn service_key(&self) -> String {
         self.make_key("/v1/keys", json!({"kind": "service"})).await.0
+    }
+
+    /// A charge of `tenant` that is late, since another node works on the tenant.
+    pub(crate) async fn late(&self, tenant: &str) -> Reply {
+        let busy = [TenantId::new(tenant).unwrap()].into();
+        self.store.set_faults(Faults { busy, ..Faults::default() });
+        let path = format!("/v1/tenants/{tenant}/charges");
+        for _ in 0..20 {
+            let request = self.request(Method::POST, &path).bearer_auth(ADMIN);
+            let request = request.header("Earmark-Timeout-Ms", "5");
+            let body = json!({"amounts": {"ai_messages": 1}}).to_string();
+            let reply = Reply::of(request.body(body)).await;
+            // A deadline that passes in the middle of an attempt leaves its outcome unknown.
+            if reply.body["code"] != "outcome_unknown" {
+                self.store.set_faults(Faults::default());
+                return reply;
+            }
+        }
+        panic!("always in the middle of an attempt")
     }
 
     pub(crate) fn set_clock(&self, time: &str) {

@@ -22,6 +22,7 @@ pub(crate) struct ApplyArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PlanCommand {
     /// All plans
+    #[command(after_help = "Example:\n  earmark plan list")]
     List,
     /// One plan with its limits
     Show {
@@ -39,6 +40,7 @@ pub(crate) enum PlanCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TenantCommand {
     /// All tenants
+    #[command(after_help = "Examples:\n  earmark tenant list\n  earmark tenant list --plan free")]
     List {
         /// Ids that begin so
         #[arg(long, default_value = "")]
@@ -142,6 +144,7 @@ pub(crate) enum KeyCommand {
         name: Option<String>,
     },
     /// All keys that are not bound to a tenant, or one tenant's
+    #[command(after_help = "Examples:\n  earmark key list\n  earmark key list --tenant acme")]
     List {
         /// Of that tenant
         #[arg(long)]

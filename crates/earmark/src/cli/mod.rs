@@ -63,6 +63,8 @@ pub(crate) struct SettingsArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the server and the gateway (also what no command does)
+    #[command(after_help = "Examples:\n  earmark serve\n  \
+        earmark serve --listen 0.0.0.0:4050 --data /var/lib/earmark --config /etc/earmark.toml")]
     Serve(ServeArgs),
     /// Put the configuration file's meters and plans into the store, difference first
     Apply(ApplyArgs),
@@ -95,12 +97,16 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  earmark holds acme --state open")]
     Holds(HoldsArgs),
     /// Recompute every counter from the ledger and the open holds, and name each difference
-    #[command(after_help = "Works beside a running server. Exit code 1 when something differs.")]
+    #[command(
+        after_help = "Examples:\n  earmark verify\n  earmark verify --tenant acme\n\n\
+        Works beside a running server. Exit code 1 when something differs."
+    )]
     Verify(VerifyArgs),
     /// Demonstrations
     #[command(subcommand)]
     Demo(DemoCommand),
     /// Print the API's OpenAPI description
+    #[command(after_help = "Example:\n  earmark openapi > openapi.json")]
     Openapi,
 }
 
@@ -115,6 +121,9 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DemoCommand {
     /// 100 chats at once, 40 of 50 used: what each way of counting ends at
+    #[command(
+        after_help = "Examples:\n  earmark demo race\n  earmark demo race --chats 500 --rounds 3"
+    )]
     Race {
         /// Chats at once
         #[arg(long, default_value_t = 100)]

@@ -62,5 +62,9 @@ fn print_plan(plan: &Value) {
     output::line("");
     // A limit shows no name where the default one of its meter and window is meant.
     let fields = ["meter", "amount", "window", "mode", "per", "where", "alerts", "name"];
-    output::table(&fields, output::rows(definition, "limits", &fields));
+    let mut rows = output::rows(definition, "limits", &fields);
+    for row in rows.iter_mut().filter(|row| row[3] == "-") {
+        "hard".clone_into(&mut row[3]);
+    }
+    output::table(&fields, rows);
 }

@@ -108,10 +108,6 @@ impl Account {
         };
         self.entries.iter().filter(is_its).map(|entry| number(&entry["tenant_seq"])).collect()
     }
-
-    fn entries_of_hold<'a>(&'a self, hold: &'a str) -> impl Iterator<Item = &'a Value> {
-        self.entries.iter().filter(move |entry| entry["hold"] == hold)
-    }
 }
 
 impl Audit {
@@ -135,13 +131,36 @@ impl Audit {
             check_reply(store.of(&one.request), one);
         }
         self.check_numbers();
+        let stories = self.stories();
         for (tenant, account) in &store.0 {
             check_sums(tenant, account);
-            for hold in account.holds.values() {
-                self.check_hold(account, hold);
+            let mut entries: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+            for entry in &account.entries {
+                entries.entry(text(&entry["hold"])).or_default().push(entry);
+            }
+            for (id, hold) in &account.holds {
+                let entries = entries.remove(id.as_str()).unwrap_or_default();
+                check_hold(hold, stories.get(id.as_str()).map_or(&[], Vec::as_slice), &entries);
             }
         }
         tally
+    }
+
+    /// What was asked about each hold, in the order of asking.
+    fn stories(&self) -> BTreeMap<&str, Vec<&Recorded>> {
+        let mut stories: BTreeMap<&str, Vec<&Recorded>> = BTreeMap::new();
+        for one in &self.recorded {
+            let hold = match &one.request.ask {
+                Ask::Extend { hold, .. } | Ask::Settle { hold, .. } | Ask::Release { hold } => hold,
+                Ask::Hold { .. } => match one.done() {
+                    Some(told) => text(&told["hold"]),
+                    None => continue,
+                },
+                Ask::Charge { .. } | Ask::Grant { .. } => continue,
+            };
+            stories.entry(hold).or_default().push(one);
+        }
+        stories
     }
 
     /// Each request has had its effect once: exactly if it was done, at most if nobody knows,
@@ -171,69 +190,6 @@ impl Audit {
         }
         if let Ask::Hold { .. } = request.ask {
             assert!(account.holds.contains_key(text(&told["hold"])), "it is lost: {one:?}");
-        }
-    }
-
-    /// A hold is at least where its client was told that it is, and its entries are what it
-    /// was charged.
-    fn check_hold(&self, account: &Account, hold: &Value) {
-        let id = text(&hold["hold"]);
-        let about = |one: &&Recorded| match &one.request.ask {
-            Ask::Extend { hold, .. } | Ask::Settle { hold, .. } | Ask::Release { hold } => {
-                hold == id
-            }
-            _ => one.done().is_some_and(|told| told["hold"] == id),
-        };
-        let story: Vec<&Recorded> = self.recorded.iter().filter(about).collect();
-        let mut states = BTreeSet::from(["open"]);
-        let mut ended: Option<&Value> = None;
-        let (mut tokens_low, mut tokens_high) = (0, 0);
-        for one in &story {
-            match (&one.request.ask, one.done()) {
-                (Ask::Hold { tokens, ttl_ms, .. }, _) => {
-                    (tokens_low, tokens_high) = (tokens_low + tokens, tokens_high + tokens);
-                    if *ttl_ms == SHORT_TTL_MS {
-                        states.insert("expired");
-                    }
-                }
-                (Ask::Extend { tokens, .. }, done) => {
-                    tokens_low += if done.is_some() { *tokens } else { 0 };
-                    tokens_high += if one.was_refused() { 0 } else { *tokens };
-                }
-                (Ask::Settle { .. } | Ask::Release { .. }, Some(told)) => ended = Some(told),
-                (Ask::Settle { .. }, None) if one.told.is_none() => {
-                    states.insert("settled");
-                }
-                (Ask::Release { .. }, None) if one.told.is_none() => {
-                    states.insert("released");
-                }
-                _ => {}
-            }
-        }
-        let entries: Vec<&Value> = account.entries_of_hold(id).collect();
-        if let Some(ended) = ended {
-            assert_eq!(hold["state"], ended["state"], "{hold}\nwas told {ended}");
-            assert_eq!(hold["charged"], ended["charged"], "{hold}\nwas told {ended}");
-        } else {
-            let state = text(&hold["state"]);
-            // A hold whose own reply did not come has no story.
-            assert!(story.is_empty() || states.contains(state), "{hold}\n{story:?}");
-        }
-        if !story.is_empty() && matches!(story[0].request.ask, Ask::Hold { .. }) {
-            let tokens = number(&hold["amounts"]["output_tokens"]);
-            let range = tokens_low..=tokens_high;
-            assert!(range.contains(&tokens), "{hold}\nextended otherwise: {story:?}");
-        }
-        let ends = entries.iter().filter(|entry| entry["kind"] != "expiry");
-        let changes: BTreeSet<i64> = ends.map(|entry| number(&entry["tenant_seq"])).collect();
-        assert!(changes.len() <= 1, "{hold}\nended more than once: {entries:?}");
-        let mut charged: BTreeMap<&str, i64> = BTreeMap::new();
-        for entry in &entries {
-            *charged.entry(text(&entry["meter"])).or_default() += number(&entry["amount"]);
-        }
-        for meter in ["ai_messages", "output_tokens", "attempts"] {
-            let explained = charged.get(meter).copied().unwrap_or(0);
-            assert_eq!(number(&hold["charged"][meter]), explained, "{meter} of {hold}: {entries:?}");
         }
     }
 
@@ -368,5 +324,64 @@ fn check_sums(tenant: &str, account: &Account) {
         let held: i64 = open.map(|hold| number(&hold["amounts"]["ai_messages"])).sum();
         let allowed = number(&limit["amount"]) + granted;
         assert!(charged + held <= allowed, "{tenant}: {charged} and {held} of {allowed}");
+    }
+}
+
+/// A hold is at least where its client was told that it is, and its entries are what it
+/// was charged.
+fn check_hold(hold: &Value, story: &[&Recorded], entries: &[&Value]) {
+    let mut states = BTreeSet::from(["open"]);
+    let mut ended: Option<&Value> = None;
+    let (mut tokens_low, mut tokens_high) = (0, 0);
+    for one in story {
+        match (&one.request.ask, one.done()) {
+            (Ask::Hold { tokens, ttl_ms, .. }, _) => {
+                (tokens_low, tokens_high) = (tokens_low + tokens, tokens_high + tokens);
+                if *ttl_ms == SHORT_TTL_MS {
+                    states.insert("expired");
+                }
+            }
+            (Ask::Extend { tokens, .. }, done) => {
+                tokens_low += if done.is_some() { *tokens } else { 0 };
+                tokens_high += if one.was_refused() { 0 } else { *tokens };
+            }
+            (Ask::Settle { .. } | Ask::Release { .. }, Some(told)) => ended = Some(told),
+            (Ask::Settle { .. }, None) if one.told.is_none() => {
+                states.insert("settled");
+            }
+            (Ask::Release { .. }, None) if one.told.is_none() => {
+                states.insert("released");
+            }
+            _ => {}
+        }
+    }
+    if let Some(ended) = ended {
+        assert_eq!(hold["state"], ended["state"], "{hold}\nwas told {ended}");
+        assert_eq!(hold["charged"], ended["charged"], "{hold}\nwas told {ended}");
+    } else {
+        let state = text(&hold["state"]);
+        // A hold whose own reply did not come has no story.
+        assert!(story.is_empty() || states.contains(state), "{hold}\n{story:?}");
+    }
+    if !story.is_empty() && matches!(story[0].request.ask, Ask::Hold { .. }) {
+        let tokens = number(&hold["amounts"]["output_tokens"]);
+        let range = tokens_low..=tokens_high;
+        assert!(range.contains(&tokens), "{hold}\nextended otherwise: {story:?}");
+    }
+    check_entries(hold, entries);
+}
+
+/// What it was charged is what its entries say, and only one of them ended it.
+fn check_entries(hold: &Value, entries: &[&Value]) {
+    let ends = entries.iter().filter(|entry| entry["kind"] != "expiry");
+    let changes: BTreeSet<i64> = ends.map(|entry| number(&entry["tenant_seq"])).collect();
+    assert!(changes.len() <= 1, "{hold}\nended more than once: {entries:?}");
+    let mut charged: BTreeMap<&str, i64> = BTreeMap::new();
+    for entry in entries {
+        *charged.entry(text(&entry["meter"])).or_default() += number(&entry["amount"]);
+    }
+    for meter in ["ai_messages", "output_tokens", "attempts"] {
+        let explained = charged.get(meter).copied().unwrap_or(0);
+        assert_eq!(number(&hold["charged"][meter]), explained, "{meter} of {hold}: {entries:?}");
     }
 }

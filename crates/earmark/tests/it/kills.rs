@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::auditor::{Audit, Store, Tally};
 use crate::dice::Dice;
 use crate::load::{CONFIG, Load, TENANTS};
-use crate::running::{Running, configured, verify_clean};
+use crate::running::{Running, configured, data, verify_clean};
 
 /// Kills of one data directory, before a fresh one is taken: audits read all of it each time.
 const KILLS_PER_DIRECTORY: u64 = 10;
@@ -89,4 +89,39 @@ async fn entries(server: &Running) -> i64 {
         }
     }
     count
+}
+
+/// The auditor itself: it must notice what a store that forgets or repeats would do.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_auditor_notices_what_was_changed_behind_its_back() {
+    let directory = configured(CONFIG);
+    let mut dice = Dice::from_env("EARMARK_KILLS_SEED");
+    let mut audit = Audit::default();
+    let server = Running::start(directory.path());
+    let load = Load::start(&server.api, &audit.ids, &mut dice);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    audit.add(load.ended().await);
+    audit.check(&Store::read(&server.api).await);
+    server.stop();
+    let path = data(directory.path()).join("earmark.db");
+    let whole = std::fs::read(&path).unwrap();
+    let changes = [
+        "DELETE FROM entry WHERE kind = 'charge'",
+        "DELETE FROM entry WHERE kind = 'grant'",
+        "DELETE FROM hold WHERE state = 'settled'",
+        "UPDATE hold SET state = 'open', outcome = NULL WHERE state = 'released'",
+        "UPDATE entry SET amount = amount + 1 WHERE kind = 'settle'",
+        "UPDATE counter SET used = used + 1 WHERE limit_name = 'attempts/lifetime'",
+        "UPDATE counter SET used = used + 40 WHERE limit_name = 'ai_messages/lifetime'",
+        "UPDATE tenant SET seq = seq - 1",
+    ];
+    for change in changes {
+        std::fs::write(&path, &whole).unwrap();
+        rusqlite::Connection::open(&path).unwrap().execute(change, []).unwrap();
+        let server = Running::start(directory.path());
+        let store = Store::read(&server.api).await;
+        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| audit.check(&store)));
+        assert!(checked.is_err(), "not noticed: {change}");
+        server.stop();
+    }
 }

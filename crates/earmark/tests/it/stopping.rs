@@ -2,14 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::auditor::{Audit, Store};
 use crate::dice::Dice;
 use crate::load::{CONFIG, Load, TENANTS};
+use crate::raw::connect;
 use crate::running::{Running, configured, data, log, verify_clean};
 
-/// Longer than any request of the load, much shorter than the time that streams are given.
+/// Longer than any request of the load, and shorter than the time that streams are given.
 const STOP_MAX: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,29 +45,46 @@ async fn a_loaded_server_that_is_asked_to_stop_keeps_what_it_answered() {
     server.stop();
 }
 
-#[test]
-fn no_open_connection_keeps_a_server_from_stopping() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = Running::start(directory.path());
-    let connect = |text: &[u8]| {
-        let mut stream = TcpStream::connect(&server.address).unwrap();
-        stream.set_read_timeout(Some(STOP_MAX)).unwrap();
-        stream.write_all(text).unwrap();
-        stream
-    };
-    let mut idle = connect(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
-    let mut first = [0; 12];
-    idle.read_exact(&mut first).unwrap();
-    let silent = connect(b"");
-    let half_a_header = connect(b"GET /healthz HTTP/1.1\r\nHost:");
+/// Opens a connection, and leaves it open after these bytes.
+fn left_open(server: &Running, text: &[u8]) -> TcpStream {
+    let mut stream = connect(&server.address);
+    stream.write_all(text).unwrap();
+    stream
+}
+
+/// The server has ended well, and so have the connections.
+fn stopped(server: Running, directory: &Path, streams: Vec<TcpStream>, limit: Duration) {
     server.terminate();
-    let status = server.ended(STOP_MAX);
-    assert_eq!(status.code(), Some(0), "{}", log(directory.path()));
-    for mut stream in [idle, silent, half_a_header] {
+    let status = server.ended(limit);
+    assert_eq!(status.code(), Some(0), "{}", log(directory));
+    for mut stream in streams {
         let mut rest = Vec::new();
         // Closed or reset; either way it is over.
         let _ = stream.read_to_end(&mut rest);
     }
+}
+
+#[test]
+fn connections_that_ask_nothing_do_not_keep_a_server_from_stopping() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Running::start(directory.path());
+    let mut idle = left_open(&server, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+    idle.read_exact(&mut [0; 12]).unwrap();
+    let next = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /heal";
+    let mut half_a_second_request = left_open(&server, next);
+    half_a_second_request.read_exact(&mut [0; 12]).unwrap();
+    let silent = left_open(&server, b"");
+    let streams = vec![idle, half_a_second_request, silent];
+    stopped(server, directory.path(), streams, Duration::from_secs(5));
+}
+
+#[test]
+fn half_a_first_request_is_cut_off_when_the_drain_is_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Running::start(directory.path());
+    let half = left_open(&server, b"GET /healthz HTTP/1.1\r\nHost:");
+    // Streams are given 30 seconds.
+    stopped(server, directory.path(), vec![half], Duration::from_secs(45));
 }
 
 #[test]

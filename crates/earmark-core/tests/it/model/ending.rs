@@ -395,13 +395,12 @@ impl Model {
     }
 
     /// Whether a repair to `clock` touches what rolling counters do not remember exactly:
-    /// holds that may still be charged in slices after it, and slices that were outside and
-    /// would be inside again.
+    /// expired holds that may still be charged in slices after it, and slices that were
+    /// outside and would be inside again.
     pub(crate) fn blurs_rolling_counters(&self, clock: TimestampMs) -> bool {
         let holds = self.holds.values();
-        let unresolved =
-            holds.filter(|hold| matches!(hold.state, State::Open | State::Expired { .. }));
-        let mut later = unresolved.flat_map(|hold| &hold.parts).filter(|p| p.held_ms > clock.0);
+        let expired = holds.filter(|hold| matches!(hold.state, State::Expired { .. }));
+        let mut later = expired.flat_map(|hold| &hold.parts).filter(|p| p.held_ms > clock.0);
         let last_ms = self.tenant.as_ref().map_or(clock.0, |tenant| tenant.last_ms);
         let mut rolling = self.uses.iter().filter(|u| u.span_min.is_some());
         later.any(|part| part.counters.iter().any(|leg| leg.span_min().is_some()))
@@ -415,9 +414,16 @@ impl Model {
         let pull = |held_ms: &mut i64| *held_ms = (*held_ms).min(now_ms);
         self.uses.iter_mut().for_each(|u| pull(&mut u.held_ms));
         for hold in self.holds.values_mut() {
-            if hold.is_open() && hold.expires_ms > now_ms + DAY_MS {
-                hold.expires_ms = now_ms + DAY_MS;
-                hold.seq = seq;
+            if hold.is_open() {
+                let is_later = |part: &Part| {
+                    let spans = part.counters.iter().filter_map(Leg::span_min);
+                    let slice = |span: i64, at_ms: i64| at_ms.div_euclid(span * 1_000);
+                    spans.into_iter().any(|s| slice(s, part.held_ms) > slice(s, now_ms))
+                };
+                if hold.expires_ms > now_ms + DAY_MS || hold.parts.iter().any(is_later) {
+                    hold.seq = seq;
+                }
+                hold.expires_ms = hold.expires_ms.min(now_ms + DAY_MS);
             }
             hold.parts.iter_mut().for_each(|part| pull(&mut part.held_ms));
             let charged = hold.expiry.iter_mut().flat_map(|charge| &mut charge.counters);

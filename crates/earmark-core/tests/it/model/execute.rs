@@ -2,7 +2,8 @@
 
 use earmark_core::{
     AmountRange, CalendarKind, ClockBehind, Command, CommandError, DenialCode, Dimensions, GrantId,
-    HoldId, HoldRequest, KeyUse, MeterName, Operation, TenantFields, TimestampMs, WindowLabel,
+    HoldId, HoldRequest, KeyUse, MeterName, MetersAsked, Operation, TenantFields, TimestampMs,
+    WindowLabel,
 };
 
 use super::admit::NotTaken;
@@ -282,13 +283,26 @@ impl Model {
         Ok(self.admit(amounts, dimensions, now_ms, is_charge)?)
     }
 
+    /// The meters that are asked for: where the caller leaves it to the plan, those that any
+    /// of its limits names, else the first.
+    fn asked(&self, request: &HoldRequest) -> Vec<(MeterName, AmountRange)> {
+        let asked = request.amounts.clone();
+        if request.meters == MetersAsked::All {
+            return asked;
+        }
+        let is_named = |meter: &MeterName| self.limits().iter().any(|l| l.meter == *meter);
+        let named: Vec<_> = asked.iter().filter(|(meter, _)| is_named(meter)).cloned().collect();
+        if named.is_empty() { asked.into_iter().take(1).collect() } else { named }
+    }
+
     fn make_hold(
         &mut self,
         request: &HoldRequest,
         key: Option<(earmark_core::IdempotencyKey, Operation)>,
         now_ms: i64,
     ) -> Result<(), Expected> {
-        let parts = self.take(&request.amounts, &request.dimensions, now_ms, false)?;
+        let amounts = self.asked(request);
+        let parts = self.take(&amounts, &request.dimensions, now_ms, false)?;
         let hold = HoldState {
             id: request.id,
             state: State::Open,

@@ -26,7 +26,7 @@ pub(super) fn is_same_request(one: &Operation, other: &Operation) -> bool {
         (Hold(a), Hold(b)) => {
             amounts(&a.amounts) == amounts(&b.amounts)
                 && carried(&a.dimensions) == carried(&b.dimensions)
-                && (a.ttl, a.dispatched) == (b.ttl, b.dispatched)
+                && (a.ttl, a.dispatched, a.meters) == (b.ttl, b.dispatched, b.meters)
         }
         (Charge { amounts: a, dimensions: c, .. }, Charge { amounts: b, dimensions: d, .. }) => {
             amounts(a) == amounts(b) && carried(c) == carried(d)

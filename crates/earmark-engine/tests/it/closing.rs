@@ -1,0 +1,87 @@
+//! Closing: everything queued is finished, everybody gets an answer, nothing is left running.
+
+use std::sync::Arc;
+
+use earmark_engine::CallError;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::world::{World, charge, until};
+
+#[tokio::test]
+async fn a_thousand_calls_in_the_queue_are_finished() {
+    let world = World::open().await;
+    world.pro("acme").await;
+    let plug = world.plug().await;
+    let calls: Vec<_> = (0..1_000).map(|_| world.send("acme", charge(1))).collect();
+    let quota = world.quota.clone();
+    let closing = tokio::spawn(async move { quota.close().await });
+    world.stage.open_gate();
+    plug.outcome().await.unwrap();
+    for call in calls {
+        call.outcome().await.unwrap();
+    }
+    closing.await.unwrap();
+    assert_eq!(world.messages("acme").await, (1_000, 0));
+    assert_eq!(world.call("acme", charge(1)).await, Err(CallError::StoreUnavailable));
+    world.verify("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_calls_that_race_with_closing_each_get_a_true_answer() {
+    let world = World::open().await;
+    world.pro("acme").await;
+    let barrier = Arc::new(Barrier::new(1_001));
+    let mut calls = JoinSet::new();
+    for _ in 0..1_000 {
+        let (quota, barrier) = (world.quota.clone(), barrier.clone());
+        calls.spawn(async move {
+            barrier.wait().await;
+            quota.execute(crate::world::id("acme"), charge(1), None).await
+        });
+    }
+    barrier.wait().await;
+    world.quota.close().await;
+    let mut charged = 0;
+    for outcome in calls.join_all().await {
+        match outcome {
+            Ok(_) => charged += 1,
+            Err(error) => assert_eq!(error, CallError::StoreUnavailable),
+        }
+    }
+    assert_eq!(world.messages("acme").await, (charged, 0));
+    assert_eq!(world.call("acme", charge(1)).await, Err(CallError::StoreUnavailable));
+}
+
+#[tokio::test]
+async fn everybody_who_closes_waits_for_the_end() {
+    let world = World::open().await;
+    world.stage.close_gate();
+    let call = world.send("acme", charge(1));
+    world.stage.arrived(1).await;
+    let close = || {
+        let quota = world.quota.clone();
+        tokio::spawn(async move { quota.close().await })
+    };
+    let (one, other) = (close(), close());
+    // Both have begun to wait when a third task has had its turn.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!one.is_finished() && !other.is_finished());
+    world.stage.open_gate();
+    call.outcome().await.unwrap();
+    one.await.unwrap();
+    other.await.unwrap();
+    world.quota.close().await;
+}
+
+#[tokio::test]
+async fn an_engine_that_is_dropped_lets_go_of_its_store() {
+    let world = World::open().await;
+    world.call("acme", charge(1)).await.unwrap();
+    let World { quota, stage, .. } = world;
+    assert!(stage.handles() > 1);
+    drop(quota);
+    until("the store is free", async || stage.handles() == 1).await;
+}

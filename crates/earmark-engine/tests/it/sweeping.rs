@@ -1,0 +1,65 @@
+//! Expiry: prompt with a sweeper, exact without one (R14).
+
+use std::time::Duration;
+
+use earmark_core::{HoldState, Ttl};
+use earmark_engine::EngineOptions;
+use earmark_store::StoreError;
+use tokio::time::Instant;
+
+use crate::world::{World, hold, hold_for, look};
+
+fn brief() -> Ttl {
+    Ttl::from_ms(1_000).unwrap()
+}
+
+#[tokio::test]
+async fn expired_holds_are_processed_without_any_call() {
+    let world = World::with(EngineOptions::default()).await;
+    for tenant in ["acme", "beta"] {
+        world.call(tenant, hold_for(5, brief()).1).await.unwrap();
+    }
+    world.clock.advance_ms(1_000);
+    let since = Instant::now();
+    world.all_ended("acme").await;
+    world.all_ended("beta").await;
+    assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
+    assert_eq!(world.messages("acme").await, (0, 0));
+    world.verify("acme").await;
+}
+
+#[tokio::test]
+async fn a_sweeper_outlasts_a_store_that_is_away() {
+    let world = World::with(EngineOptions::default()).await;
+    world.call("acme", hold_for(5, brief()).1).await.unwrap();
+    world.stage.next_begins([StoreError::Unavailable("on demand".into())]);
+    world.clock.advance_ms(1_000);
+    world.all_ended("acme").await;
+    assert_eq!(world.stage.begins_left(), 0);
+}
+
+#[tokio::test]
+async fn without_a_sweeper_what_is_due_is_part_of_every_decision() {
+    let world = World::open().await;
+    let (id, command) = hold_for(50, brief());
+    world.call("acme", command).await.unwrap();
+    world.clock.advance_ms(999);
+    assert!(world.call("acme", hold(1)).await.is_err());
+    world.clock.advance_ms(1);
+    world.call("acme", hold(50)).await.unwrap();
+    let answer = world.call("acme", look(id)).await.unwrap();
+    let earmark_core::Outcome::Hold(expired) = answer.outcome else { panic!("not a hold") };
+    assert!(matches!(expired.state, HoldState::Expired(_)));
+    assert_eq!(world.messages("acme").await, (0, 50));
+    world.verify("acme").await;
+}
+
+#[tokio::test]
+async fn expiries_that_a_denial_finds_are_committed() {
+    let world = World::open().await;
+    world.call("acme", hold_for(30, brief()).1).await.unwrap();
+    world.clock.advance_ms(1_000);
+    assert!(world.call("acme", hold(51)).await.is_err());
+    assert_eq!(world.messages("acme").await, (0, 0));
+    assert_eq!(world.open_holds("acme").await, []);
+}
