@@ -58,15 +58,18 @@ impl LaneReceiver {
         if !jobs.is_empty() {
             return Some(jobs);
         }
-        if self.endings.is_closed() && self.admissions.is_closed() {
+        if self.admissions.is_closed() {
             // A closed lane is empty only when nobody is in the middle of sending.
-            jobs.extend(self.endings.recv().await);
             jobs.extend(self.admissions.recv().await);
+            if jobs.is_empty() {
+                // Last of all: answering an admission may give its hold back.
+                self.endings.close();
+                jobs.extend(self.endings.recv().await);
+            }
             self.take_waiting(&mut jobs);
             return (!jobs.is_empty()).then_some(jobs);
         }
         let sleep_until = wake.unwrap_or_else(Instant::now);
-        // A lane that is closed is skipped, so that the other one is drained to its end.
         tokio::select! {
             biased;
             Some(job) = self.endings.recv() => jobs.push(job),
@@ -89,9 +92,9 @@ impl LaneReceiver {
         }
     }
 
-    /// Takes no more jobs; those that wait can still be taken.
+    /// Takes no more admissions; those that wait can still be taken. The other lane closes
+    /// once they have been.
     pub(crate) fn close(&mut self) {
-        self.endings.close();
         self.admissions.close();
     }
 }

@@ -3,7 +3,6 @@
 //! It has a thread and a small runtime of its own, so that an embedded store may block it
 //! and nothing else.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use tokio::time::Instant;
 use crate::batch::{self, Decided, Results, TenantJobs};
 use crate::bounds::{CONFLICT_RETRIES_MAX, FAULTS_MAX};
 use crate::config;
-use crate::denials::{self, PendingDenials};
+use crate::denials::PendingDenials;
 use crate::error::CallError;
 use crate::job::{CallResult, Job};
 use crate::lanes::LaneReceiver;
@@ -38,7 +37,7 @@ pub(crate) struct Worker<S: Store> {
 
 #[derive(Default)]
 pub(crate) struct WorkerState {
-    denials: PendingDenials,
+    pub(crate) denials: PendingDenials,
     faults: FxHashMap<TenantId, u32>,
 }
 
@@ -94,11 +93,10 @@ impl<S: Store> Worker<S> {
     /// Processes one batch; `false` when the store's disk has failed.
     async fn process(&mut self, jobs: Vec<Job>) -> bool {
         self.forgive();
-        if self.state.denials.flush_at().is_some_and(|at| at <= Instant::now()) {
-            if !self.flush_denials().await {
-                self.answer_all(batch::by_tenant(jobs), &CallError::StoreUnavailable);
-                return false;
-            }
+        let is_due = self.state.denials.flush_at().is_some_and(|at| at <= Instant::now());
+        if is_due && !self.flush_denials().await {
+            self.answer_all(batch::by_tenant(jobs), &CallError::StoreUnavailable);
+            return false;
         }
         let mut waiting = jobs;
         let mut conflicts = 0;
@@ -207,7 +205,7 @@ impl<S: Store> Worker<S> {
     }
 
     /// The configuration of the transaction, loaded anew when it is newer (R27).
-    async fn current_config(&self, txn: &mut S::Txn) -> Result<Arc<Config>, StoreError> {
+    pub(crate) async fn current_config(&self, txn: &mut S::Txn) -> Result<Arc<Config>, StoreError> {
         let config = self.config.load_full();
         if txn.config_version() == config.catalog.version {
             return Ok(config);
@@ -358,59 +356,6 @@ impl<S: Store> Worker<S> {
             self.answer_all(faulty, &CallError::Internal);
         }
         if busy.is_empty() { attempt } else { Attempt::Again(busy) }
-    }
-
-    /// Writes the refusals that no commit has taken along (R23); `false` when the disk failed.
-    async fn flush_denials(&mut self) -> bool {
-        let pending = std::mem::take(&mut self.state.denials);
-        let need = pending.need();
-        if need.tenants.is_empty() {
-            return true;
-        }
-        let names: Vec<_> = need.tenants.iter().map(|(tenant, _)| tenant.clone()).collect();
-        let outcome = match self.store.begin(need).await {
-            Ok(txn) => self.write_denials(txn, names, pending).await,
-            Err(StoreError::Unavailable(why)) => {
-                // Nothing is refused while the store is away: what waits does not grow.
-                self.state.denials.add_all(pending);
-                Err(StoreError::Unavailable(why))
-            }
-            Err(error) => Err(error),
-        };
-        let Err(error) = outcome else { return true };
-        tracing::warn!(%error, "refusals were not counted");
-        !matches!(error, StoreError::Fatal(_))
-    }
-
-    async fn write_denials(
-        &mut self,
-        mut txn: S::Txn,
-        names: Vec<TenantId>,
-        mut pending: PendingDenials,
-    ) -> Result<(), StoreError> {
-        let config = self.current_config(&mut txn).await?;
-        let clock = txn.clock();
-        let mut accounts = Vec::with_capacity(names.len());
-        for (account, tenant) in txn.take_accounts().into_iter().zip(names) {
-            let refusals = pending.take(&tenant);
-            let Some(mut account) = account else {
-                self.state.denials.add(&tenant, refusals);
-                continue;
-            };
-            // A tenant with a bug is not written; a statistic is not worth more (R38).
-            let written = catch_unwind(AssertUnwindSafe(|| {
-                denials::write_into(&mut account, &refusals, &config.catalog, clock);
-                earmark_core::invariant::check(&account)
-            }));
-            if matches!(written, Ok(Ok(()))) {
-                accounts.push(account);
-            }
-        }
-        match txn.commit(uuid::Uuid::now_v7().as_u128(), accounts).await {
-            Ok(()) => Ok(()),
-            Err(CommitError::Fatal(why)) => Err(StoreError::Fatal(why)),
-            Err(error) => Err(StoreError::Unavailable(error.to_string())),
-        }
     }
 
     fn forgive(&mut self) {

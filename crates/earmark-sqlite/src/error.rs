@@ -57,6 +57,9 @@ pub enum OpenError {
         /// The one that is known.
         known: i64,
     },
+    /// The file may be read only.
+    #[error("{} may not be written; give the user of this process the right to", .0.display())]
+    ReadOnly(PathBuf),
     /// The path leads to something that is no directory.
     #[error("{} is no directory; name another --data directory", .0.display())]
     NoDirectory(PathBuf),

@@ -27,9 +27,14 @@ pub(crate) fn database_path(directory: &Path) -> PathBuf {
     directory.join("earmark.db")
 }
 
+/// Whether there is something; not being allowed to look is an error, not a no.
+pub(crate) fn is_there(path: &Path) -> Result<bool, OpenError> {
+    path.try_exists().map_err(io(path))
+}
+
 /// Creates the directory and takes the lock that makes this process the only writer.
 pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
-    if directory.exists() && !directory.is_dir() {
+    if is_there(directory)? && !directory.is_dir() {
         return Err(OpenError::NoDirectory(directory.to_owned()));
     }
     make_directory(directory).map_err(io(directory))?;
@@ -47,7 +52,7 @@ pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
 /// Makes the database when there is none: under another name first, whole, then renamed.
 /// Only whoever has the lock may call it.
 pub(crate) fn make_if_missing(path: &Path, now_ms: i64) -> Result<(), OpenError> {
-    if path.exists() {
+    if is_there(path)? {
         return Ok(());
     }
     // SQLite would lay the rows of a log that was left behind over the new file.
@@ -113,6 +118,10 @@ pub(crate) fn writer(path: &Path) -> Result<Connection, OpenError> {
     // Without CREATE: a file that vanishes in between is not quietly made anew.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+    // SQLite opens what it may not write for reading, and would tell only at the first commit.
+    if connection.is_readonly("main").map_err(sqlite)? {
+        return Err(OpenError::ReadOnly(path.to_owned()));
+    }
     connection
         .execute_batch(&format!(
             "PRAGMA journal_mode = WAL;
@@ -133,7 +142,7 @@ pub(crate) fn writer(path: &Path) -> Result<Connection, OpenError> {
 /// A connection that only reads and never checkpoints.
 pub(crate) fn reader(path: &Path) -> Result<Connection, OpenError> {
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-    if !path.exists() {
+    if !is_there(path)? {
         return Err(OpenError::Missing(path.to_owned()));
     }
     assert_version(path)?;

@@ -65,7 +65,7 @@ impl SqliteStore {
     pub fn open(options: OpenOptions) -> Result<Self, OpenError> {
         let OpenOptions { directory, clock, create } = options;
         let path = open::database_path(&directory);
-        if !create && !path.exists() {
+        if !create && !open::is_there(&path)? {
             return Err(OpenError::Missing(path));
         }
         let lock = open::lock(&directory)?;

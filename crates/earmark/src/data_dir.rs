@@ -66,7 +66,9 @@ pub(crate) fn admin_key(
     let path = admin_key_path(&settings.data);
     let advice = || {
         let path = path.display();
-        format!("cannot use the admin key in {path}; correct the file, or remove it to get a new key")
+        format!(
+            "cannot use the admin key in {path}; correct the file, or remove it to get a new key"
+        )
     };
     match std::fs::read_to_string(&path) {
         Ok(key) => {

@@ -239,6 +239,8 @@ fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<(Told, bool), Stop
         Operation::Usage { dimensions } => {
             let keys = view::usage_keys(draft.catalog, draft.tenant, dimensions, draft.now);
             draft.require_counters(&keys);
+            // What is shown as held is held: more holds may be due than one round loads.
+            draft.need.due = !draft.account.knows_due(draft.now);
             draft.stop_if_needed()?;
             let grants = draft.account.grants().into_iter().filter(|grant| grant.is_live());
             let outcome = Outcome::Usage {

@@ -65,7 +65,7 @@ fn a_new_anchor_or_zone_opens_no_fresh_window() {
         anchor none             -> changed
         window month            -> 2026-11-01 to 2026-12-01T00:00:00Z      // a corrected typo costs nothing
         zone Pacific/Kiritimati -> changed
-        window month            -> 2026-11-01 to 2026-12-31T10:00:00Z      // not before the end it had
+        window month            -> 2026-11-01 to 2026-12-01T00:00:00Z      // not before the end it had
         zone UTC                -> changed
         window month            -> 2026-11-01 to 2026-12-01T00:00:00Z
         zone America/New_York   -> changed

@@ -286,11 +286,12 @@ impl CalendarWindow {
 
     /// The same window with its end placed anew by a changed zone or anchor (R10): at the
     /// first boundary at or after the next day that it was opened with, and never before the
-    /// end that it was opened with.
+    /// end that it was opened with. Where that day has begun already (a zone further east), the
+    /// end stays what it was: it moves by hours, never by a whole window.
     #[must_use]
     pub fn replaced(self, kind: CalendarKind, calendar: &TenantCalendar) -> Self {
-        let next_day = calendar.boundary_from(kind, self.opened_next_day, self.opened_end);
-        Self { next_day, end: calendar.zone.start_of(next_day), ..self }
+        let next_day = calendar.boundary_from(kind, self.opened_next_day, TimestampMs::MIN);
+        Self { next_day, end: calendar.zone.start_of(next_day).max(self.opened_end), ..self }
     }
 
     /// A fresh window opened on purpose at `now` (a restart): today's day, or the label's

@@ -175,7 +175,7 @@ fn changes(kind: CalendarKind, now: &str, first: (&str, &str), rows: &[(&str, &s
         window = window.replaced(kind, &changed);
         assert_eq!(window.end.to_string(), *end, "{zone} {anchor}");
         assert_eq!(window.label, opened.label, "no change opens a fresh window");
-        assert_eq!(window.end, changed.zone.start_of(window.next_day));
+        assert_eq!(window.end, changed.zone.start_of(window.next_day).max(opened.end));
         assert_eq!(window.at(kind, at(now), &changed), window);
         // Many changes come to what the last alone would: none adds up.
         assert_eq!(window, opened.replaced(kind, &changed), "{zone} {anchor} at once");
@@ -219,8 +219,8 @@ fn a_new_anchor_moves_the_end_to_its_next_day_and_back() {
 fn a_new_zone_never_ends_a_window_before_the_end_it_opened_with() {
     changes(DAY, "2026-11-24T12:00:00Z", ("UTC", "-"), &[
         ("America/New_York",   "-", "2026-11-25T05:00:00Z"), // west: later
-        ("Pacific/Kiritimati", "-", "2026-11-25T10:00:00Z"), // east: midnight of the 25th is past, so the 26th
-        ("Europe/Berlin",      "-", "2026-11-25T23:00:00Z"),
+        ("Pacific/Kiritimati", "-", "2026-11-25T00:00:00Z"), // east: midnight of the 25th is past, the end stays
+        ("Europe/Berlin",      "-", "2026-11-25T00:00:00Z"),
         ("UTC",                "-", "2026-11-25T00:00:00Z"),
     ]);
     changes(DAY, "2026-11-24T12:00:00Z", ("Pacific/Kiritimati", "-"), &[
@@ -228,13 +228,13 @@ fn a_new_zone_never_ends_a_window_before_the_end_it_opened_with() {
         ("Pacific/Kiritimati", "-", "2026-11-25T10:00:00Z"),
     ]);
     changes(DAY, "2026-11-24T12:00:00Z", ("Pacific/Honolulu", "-"), &[
-        ("Pacific/Kiritimati", "-", "2026-11-25T10:00:00Z"), // midnight of the 25th there is past, of the 26th is now's end
-        ("UTC",                "-", "2026-11-26T00:00:00Z"),
+        ("Pacific/Kiritimati", "-", "2026-11-25T10:00:00Z"), // midnight of the 25th there is past
+        ("UTC",                "-", "2026-11-25T10:00:00Z"),
         ("Pacific/Honolulu",   "-", "2026-11-25T10:00:00Z"),
     ]);
     changes(MONTH, "2026-11-24T12:00:00Z", ("Europe/Berlin", "-"), &[
         ("Asia/Tokyo",       "2026-01-10", "2026-12-09T15:00:00Z"),
-        ("Asia/Tokyo",       "-",          "2026-12-31T15:00:00Z"),
+        ("Asia/Tokyo",       "-",          "2026-11-30T23:00:00Z"), // hours at the most, never a month
         ("America/New_York", "-",          "2026-12-01T05:00:00Z"),
         ("Europe/Berlin",    "-",          "2026-11-30T23:00:00Z"),
     ]);

@@ -1,12 +1,14 @@
 //! Closing: everything queued is finished, everybody gets an answer, nothing is left running.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use earmark_engine::CallError;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::world::{World, charge, until};
+use crate::world::{World, charge, hold, until};
 
 #[tokio::test]
 async fn a_thousand_calls_in_the_queue_are_finished() {
@@ -51,6 +53,21 @@ async fn a_thousand_calls_that_race_with_closing_each_get_a_true_answer() {
     }
     assert_eq!(world.messages("acme").await, (charged, 0));
     assert_eq!(world.call("acme", charge(1)).await, Err(CallError::StoreUnavailable));
+}
+
+#[tokio::test]
+async fn a_hold_whose_caller_left_the_queue_is_given_back_before_the_end() {
+    let world = World::open().await;
+    let plug = world.plug().await;
+    drop(world.send("acme", hold(1)));
+    let mut closing = Box::pin(world.quota.close());
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(closing.as_mut().poll(&mut context).is_pending());
+    world.stage.open_gate();
+    plug.outcome().await.unwrap();
+    closing.await;
+    assert_eq!(world.seen.done("release"), 1);
+    assert_eq!(world.open_holds("acme").await, []);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use earmark_store::StoreError;
 
 use crate::damage::quiet_workers;
 use crate::stage::{Damage, Ending};
-use crate::world::{World, charge, code, hold, keyed, until};
+use crate::world::{World, charge, code, hold, keyed};
 
 #[tokio::test]
 async fn a_commit_that_rolled_back_has_changed_nothing() {
@@ -86,7 +86,8 @@ async fn a_store_that_does_not_answer_changes_nothing_and_is_asked_again() {
 
 /// What must hold of every engine whose disk has failed (R37).
 async fn has_stopped(world: &World) {
-    world.quota.failed().await;
+    let failed = tokio::time::timeout(Duration::from_secs(20), world.quota.failed());
+    failed.await.expect("the engine goes on");
     assert!(world.quota.is_failed());
     assert_eq!(world.call("acme", charge(1)).await, Err(CallError::StoreUnavailable));
     let begun = world.stage.begun();
@@ -164,7 +165,7 @@ async fn one_failed_shard_stops_them_all() {
     let world = World::with(options).await;
     world.stage.next_commits([Ending::Fatal]);
     assert_eq!(world.call("acme", charge(1)).await, Err(CallError::OutcomeUnknown));
-    world.quota.failed().await;
+    has_stopped(&world).await;
     for tenant in 0..32 {
         let outcome = world.call(&format!("t{tenant}"), charge(1)).await;
         assert_eq!(outcome, Err(CallError::StoreUnavailable));
@@ -180,6 +181,5 @@ async fn a_guard_gives_up_at_once_when_the_disk_has_failed() {
     let settled = tokio::time::timeout(Duration::from_secs(20), guard.settle()).await;
     assert!(settled.expect("it goes on trying").is_err());
     drop(guard);
-    until("the engine has failed", async || world.quota.is_failed()).await;
-    world.quota.close().await;
+    has_stopped(&world).await;
 }

@@ -16,14 +16,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for message in ["Who has not paid?", "And last month?"] {
         println!("racing : {}", racing.chat("acme", message).await);
     }
+    println!("racing : {} messages used", racing.messages_used("acme").await);
 
     let directory = std::env::temp_dir().join(format!("admin-orchestrator-{}", std::process::id()));
     let quota = earmark::Quota::builder(&directory).document(plans()?).open().await?;
-    let with_earmark = EarmarkOrchestrator::new(quota.clone(), model);
+    let with_earmark = EarmarkOrchestrator::new(quota.clone(), Arc::clone(&model));
     with_earmark.already_used("acme", 49).await?;
     for message in ["Who has not paid?", "And last month?"] {
         println!("earmark: {}", with_earmark.chat("acme", message).await);
     }
+    println!("both   : the model was called {} times", model.calls());
     quota.close().await;
     std::fs::remove_dir_all(directory)?;
     Ok(())

@@ -97,10 +97,8 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  earmark holds acme --state open")]
     Holds(HoldsArgs),
     /// Recompute every counter from the ledger and the open holds, and name each difference
-    #[command(
-        after_help = "Examples:\n  earmark verify\n  earmark verify --tenant acme\n\n\
-        Works beside a running server. Exit code 1 when something differs."
-    )]
+    #[command(after_help = "Examples:\n  earmark verify\n  earmark verify --tenant acme\n\n\
+        Works beside a running server. Exit code 1 when something differs.")]
     Verify(VerifyArgs),
     /// Demonstrations
     #[command(subcommand)]

@@ -20,11 +20,7 @@ pub(crate) async fn run(
         let message = "there is no ./earmark.toml; name the file with --config";
         return Err(UsageError(message.to_owned()).into());
     };
-    let mut document = serde_json::to_value(file.document())?;
-    if file.default_plan.is_none() {
-        // What a file does not name stays as it is, and so is no difference.
-        document["default_plan"] = client.get("/v1/config").await?["default_plan"].take();
-    }
+    let document = serde_json::to_value(file.document())?;
     let difference = client.post("/v1/config/diff", document.clone()).await?;
     if !settings.json {
         print_difference(&difference);
@@ -50,13 +46,15 @@ pub(crate) async fn run(
 fn print_difference(difference: &Value) {
     let lines = changed(difference);
     if lines.is_empty() {
-        output::line("no difference");
+        // Nor is there anything new to be warned of.
+        return output::line("no difference");
     }
     for line in lines {
         output::line(line);
     }
     for warning in difference["warnings"].as_array().into_iter().flatten() {
-        let plan = warning["plan"].as_str().map(|plan| format!("plan {plan}, ")).unwrap_or_default();
+        let plan =
+            warning["plan"].as_str().map(|plan| format!("plan {plan}, ")).unwrap_or_default();
         output::line(format_args!(
             "warning: {plan}limit {}: {}",
             output::field(warning, "limit"),

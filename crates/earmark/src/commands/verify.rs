@@ -8,8 +8,8 @@ use anyhow::{Context, bail};
 use earmark_core::{BooksCheck, TenantId};
 use earmark_engine::records::TenantQuery;
 use earmark_sqlite::{OpenOptions, SqliteStore};
-use earmark_store::{Records, StoreError};
 use earmark_store::clock::{Clock, SystemClock};
+use earmark_store::{Records, StoreError};
 use serde_json::{Value, json};
 
 use crate::cli::{UsageError, VerifyArgs};
@@ -92,7 +92,8 @@ impl Verified {
         let found = check.differences(&catalog, &books.counters, &books.grants, &books.tenant, now);
         self.tenants += 1;
         self.entries += books.entries.len();
-        self.differences.extend(found.into_iter().map(|one| (Some(tenant.clone()), one.to_string())));
+        self.differences
+            .extend(found.into_iter().map(|one| (Some(tenant.clone()), one.to_string())));
         Ok(true)
     }
 

@@ -35,7 +35,7 @@ impl Target {
     }
 
     /// It lives, nothing was held or charged, and its books agree.
-    async fn is_unharmed(mut self) {
+    async fn ends_unharmed(mut self) {
         assert!(self.server.is_running());
         let usage = self.server.api.get("/v1/tenants/demo/usage").await;
         assert_eq!(usage["limits"][0]["used"], 0, "{usage}");
@@ -60,8 +60,16 @@ async fn every_wrong_body_is_refused_with_the_field_named() {
         ("nonsense".into(), 400, ""),
         ("\0".into(), 400, ""),
         (format!("{} x", amount("1")).into(), 400, ""),
-        (b"{\"amounts\": {\"ai_messages\": 1}, \"dimensions\": {\"user\": \"\xff\xfe\"}}".into(), 400, ""),
-        (b"{\"amounts\": {\"ai_messages\": 1}, \"dimensions\": {\"user\": \"a\0b\"}}".into(), 400, ""),
+        (
+            b"{\"amounts\": {\"ai_messages\": 1}, \"dimensions\": {\"user\": \"\xff\xfe\"}}".into(),
+            400,
+            "",
+        ),
+        (
+            b"{\"amounts\": {\"ai_messages\": 1}, \"dimensions\": {\"user\": \"a\0b\"}}".into(),
+            400,
+            "",
+        ),
         ("[]".into(), 422, "body"),
         ("{}".into(), 422, "amounts"),
         (r#"{"amounts": {}}"#.into(), 422, "amounts"),
@@ -108,7 +116,7 @@ async fn every_wrong_body_is_refused_with_the_field_named() {
         assert!(!detail.is_empty() && detail.len() < 2_000, "{shown}: {detail}");
         assert!(answer.body["request_id"].is_string(), "{shown}: {}", answer.body);
     }
-    target.is_unharmed().await;
+    target.ends_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,7 +162,7 @@ async fn every_wrong_path_and_header_is_refused() {
         let answer = exchange(&target.server.address, &sent).unwrap();
         assert_eq!(answer.status, 401, "{key}: {}", answer.body);
     }
-    target.is_unharmed().await;
+    target.ends_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,7 +201,7 @@ async fn what_is_no_http_is_refused_or_closed() {
     for part in ["", "POST /v1", head, half.as_str()] {
         connect(&address).write_all(part.as_bytes()).unwrap();
     }
-    target.is_unharmed().await;
+    target.ends_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,7 +230,7 @@ async fn a_body_that_never_ends_is_cut_off() {
         }
         assert!(sent < 64 << 20, "{framing}: it read {sent} bytes");
     }
-    target.is_unharmed().await;
+    target.ends_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,5 +262,5 @@ async fn slow_clients_are_given_up_in_bounded_time() {
     waiting.await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(35), "{:?}", started.elapsed());
     drop(crowd);
-    target.is_unharmed().await;
+    target.ends_unharmed().await;
 }

@@ -35,10 +35,31 @@ fn the_help_of_every_command_shows_how_it_is_called() {
     catalogue(directory.path(), &[], &mut found);
     let names: Vec<String> = found.iter().map(|path| path.join(" ")).collect();
     let expected = [
-        "serve", "apply", "plan list", "plan show", "plan retire", "tenant list", "tenant show",
-        "tenant create", "tenant set", "tenant suspend", "tenant resume", "tenant restart",
-        "tenant repair-clock", "tenant clear-fault", "key create", "key list", "key revoke",
-        "grant", "adjust", "usage", "entries", "holds", "verify", "demo race", "openapi",
+        "serve",
+        "apply",
+        "plan list",
+        "plan show",
+        "plan retire",
+        "tenant list",
+        "tenant show",
+        "tenant create",
+        "tenant set",
+        "tenant suspend",
+        "tenant resume",
+        "tenant restart",
+        "tenant repair-clock",
+        "tenant clear-fault",
+        "key create",
+        "key list",
+        "key revoke",
+        "grant",
+        "adjust",
+        "usage",
+        "entries",
+        "holds",
+        "verify",
+        "demo race",
+        "openapi",
     ];
     assert_eq!(names, expected);
 }

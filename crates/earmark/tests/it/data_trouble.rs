@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::dice::Dice;
 use crate::running::{
-    Running, command, data, earmark, refused, stderr, stdout, verify_clean,
+    Running, command, data, earmark, ended, refused, stderr, stdout, verify_clean,
 };
 
 const SERVE: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];
@@ -88,7 +88,7 @@ fn a_path_that_is_no_directory_is_refused() {
     fs::write(data(directory.path()), "a file").unwrap();
     let text = refused(&earmark(directory.path(), &SERVE), 1);
     assert!(text.contains("data is no directory") && text.contains("--data"), "{text}");
-    let output = command(directory.path()).args(SERVE).args(["--data", "data/below"]).output();
+    let output = ended(command(directory.path()).args(SERVE).args(["--data", "data/below"]));
     let text = refused(&output.unwrap(), 1);
     assert!(text.contains("data/below"), "{text}");
 }
@@ -156,7 +156,7 @@ fn as_bound_user(directory: &Path) -> Option<impl Fn(&[&str]) -> Output> {
             environment.iter().for_each(|name| _ = command.env_remove(name));
             command.current_dir(&here).uid(NOBODY).gid(NOBODY);
         }
-        command.args(arguments).args(["--data", "data"]).output()
+        ended(command.args(arguments).args(["--data", "data"]))
     };
     match run(&["--version"]) {
         Ok(output) if output.status.success() => {}
@@ -182,7 +182,7 @@ fn what_may_not_be_written_or_read_is_named() {
 
     set(&database, 0o400);
     let text = refused(&run(&SERVE), 1);
-    assert!(text.contains("data/earmark.db") && text.contains("write"), "{text}");
+    assert!(text.contains("data/earmark.db") && text.contains("may not be written"), "{text}");
     set(&database, 0o600);
 
     set(&data.join("admin-key"), 0o000);
@@ -252,9 +252,12 @@ fn usage(directory: &Path) -> Option<Value> {
 #[test]
 fn a_counter_that_was_changed_by_hand_is_named_by_verify() {
     let directory = used();
-    sql(directory.path(), "INSERT INTO counter (tenant_id, limit_name, dimensions, window, meter, \
+    sql(
+        directory.path(),
+        "INSERT INTO counter (tenant_id, limit_name, dimensions, window, meter, \
         used, held, denied) VALUES ('demo', 'ai_messages/month', '', '2026-01-01', 'ai_messages', \
-        7, 2, 0)");
+        7, 2, 0)",
+    );
     let output = earmark(directory.path(), &["verify"]);
     refused(&output, 1);
     let text = stdout(&output);

@@ -89,8 +89,7 @@ async fn of_500_chats_at_49_of_50_exactly_one_is_answered() {
         let tenant = format!("chat-{round}");
         use_all_but_one(&server.api, &tenant).await;
         let (key, _) = server.api.tenant_key(&tenant).await;
-        let replies =
-            rush(&server.api.with_key(&key), "/openai/v1/chat/completions", &chat).await;
+        let replies = rush(&server.api.with_key(&key), "/openai/v1/chat/completions", &chat).await;
         let (answered, refused): (Vec<_>, Vec<_>) =
             replies.iter().partition(|reply| reply.status == 200);
         assert_eq!(answered.len(), 1, "round {round}");
@@ -99,7 +98,11 @@ async fn of_500_chats_at_49_of_50_exactly_one_is_answered() {
             assert_eq!(reply.status, 429, "{}", reply.body);
             let code = reply.body["error"]["code"].as_str().unwrap();
             // Held while the one is in flight, used up from then on.
-            assert!(["rate_limit_exceeded", "insufficient_quota"].contains(&code), "{}", reply.body);
+            assert!(
+                ["rate_limit_exceeded", "insufficient_quota"].contains(&code),
+                "{}",
+                reply.body
+            );
             assert_eq!(reply.body["error"]["earmark"]["limit"], "ai_messages/month");
         }
         assert_eq!(taken(&server.api, &tenant).await, (50, 0), "round {round}");

@@ -51,10 +51,8 @@ pub(crate) fn exchange_half_closed(address: &str, bytes: &[u8]) -> Option<Answer
 pub(crate) fn answer(stream: &mut TcpStream) -> Option<Answer> {
     let mut bytes = Vec::new();
     if let Err(error) = stream.read_to_end(&mut bytes) {
-        let is_late = matches!(
-            error.kind(),
-            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-        );
+        let is_late =
+            matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
         assert!(!is_late, "neither an answer nor an end after {} bytes", bytes.len());
     }
     let text = String::from_utf8_lossy(&bytes);

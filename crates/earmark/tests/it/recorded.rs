@@ -79,10 +79,9 @@ impl Request {
                     "dimensions": {"user": user}, "metadata": {"request": id},
                 }),
             ),
-            Ask::Grant { messages } => (
-                under("grants"),
-                json!({"meter": "ai_messages", "amount": messages, "reason": id}),
-            ),
+            Ask::Grant { messages } => {
+                (under("grants"), json!({"meter": "ai_messages", "amount": messages, "reason": id}))
+            }
             Ask::Extend { hold, tokens } => (
                 under(&format!("holds/{hold}/extend")),
                 json!({"ttl_ms": LONG_TTL_MS, "amounts": {"output_tokens": tokens}}),

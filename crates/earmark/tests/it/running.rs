@@ -13,6 +13,9 @@ use tokio::time::Instant;
 /// A debug build on a loaded machine needs a second at most.
 const START_MAX: Duration = Duration::from_secs(30);
 
+/// No command works longer on the small stores of these tests.
+const COMMAND_MAX: Duration = Duration::from_secs(60);
+
 /// An admin key for servers that are given one.
 pub(crate) const ADMIN_KEY: &str = "em_admin_00000000000000000000000000000000";
 
@@ -47,7 +50,21 @@ pub(crate) fn data(directory: &Path) -> PathBuf {
 
 /// Runs a command on the directory's data to its end.
 pub(crate) fn earmark(directory: &Path, arguments: &[&str]) -> Output {
-    command(directory).args(arguments).arg("--data").arg("data").output().unwrap()
+    ended(command(directory).args(arguments).args(["--data", "data"])).unwrap()
+}
+
+/// Runs a command to its end, which must come: one that was expected to refuse, and serves
+/// instead, would be waited for in vain.
+pub(crate) fn ended(command: &mut Command) -> std::io::Result<Output> {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (pid, named) = (child.id().to_string(), format!("{command:?}"));
+    let (send, receive) = std::sync::mpsc::channel();
+    // The receiver is gone when the wait was in vain.
+    std::thread::spawn(move || _ = send.send(child.wait_with_output()));
+    receive.recv_timeout(COMMAND_MAX).unwrap_or_else(|_| {
+        let _ = Command::new("kill").args(["-KILL", &pid]).status();
+        panic!("after {COMMAND_MAX:?} it has not ended: {named}");
+    })
 }
 
 /// Runs a command that must succeed, and reads the JSON that it prints.

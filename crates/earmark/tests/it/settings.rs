@@ -4,14 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use crate::running::{
-    ADMIN_KEY, Api, Running, command, configured, data, refused, stdout,
+    ADMIN_KEY, Api, Running, command, configured, data, earmark, ended, refused, stdout,
 };
 
 /// Where a server listens that is started with these.
 fn listens(directory: &Path, environment: Option<&str>, flag: Option<&str>) -> String {
-    let server = Running::start_with(directory, |command| {
+    let server = Running::start_with(directory, |serve| {
         // The harness names an address itself: this one is started without.
-        let mut plain = crate::running::command(directory);
+        let mut plain = command(directory);
         plain.args(["serve", "--data", "data"]);
         plain.stdout(fs::File::create(directory.join("out")).unwrap());
         plain.stderr(fs::File::create(directory.join("err")).unwrap());
@@ -21,7 +21,7 @@ fn listens(directory: &Path, environment: Option<&str>, flag: Option<&str>) -> S
         if let Some(address) = flag {
             plain.args(["--listen", address]);
         }
-        *command = plain;
+        *serve = plain;
     });
     let address = server.address.clone();
     server.stop();
@@ -47,7 +47,7 @@ fn the_data_directory_follows_the_same_order() {
         if let Some(data) = environment {
             command.env("EARMARK_DATA", data);
         }
-        refused(&command.args(["usage", "demo"]).args(arguments).output().unwrap(), 1)
+        refused(&ended(command.args(["usage", "demo"]).args(arguments)).unwrap(), 1)
     };
     let flag = ["--data", "from-flag"];
     assert!(says(&flag, Some("from-environment")).contains("from-flag/earmark.db"));
@@ -60,11 +60,9 @@ fn the_data_directory_follows_the_same_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_admin_key_of_the_environment_is_the_admin_key() {
     let directory = tempfile::tempdir().unwrap();
-    let output = command(directory.path())
-        .args(["serve", "--listen", "127.0.0.1:0", "--data", "data"])
-        .env("EARMARK_ADMIN_KEY", "short")
-        .output()
-        .unwrap();
+    let mut serve = command(directory.path());
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--data", "data"]);
+    let output = ended(serve.env("EARMARK_ADMIN_KEY", "short")).unwrap();
     let text = refused(&output, 2);
     assert!(text.contains("EARMARK_ADMIN_KEY") && text.contains("at least 32"), "{text}");
     assert!(!text.contains("short"), "{text}");
@@ -94,8 +92,7 @@ fn mistakes_in_the_file_name_line_and_field() {
     ];
     for (file, parts) in cases {
         let directory = configured(file);
-        let serve = ["serve", "--listen", "127.0.0.1:0", "--data", "data"];
-        let output = command(directory.path()).args(serve).output().unwrap();
+        let output = earmark(directory.path(), &["serve", "--listen", "127.0.0.1:0"]);
         let text = refused(&output, 2);
         for part in [&["earmark.toml"], parts].concat() {
             assert!(text.contains(part), "{file:?} does not say {part:?}: {text}");
@@ -113,7 +110,7 @@ fn a_plan_that_means_nothing_is_named_and_can_be_corrected() {
         )
     };
     let directory = configured(&config("fortnight"));
-    let output = crate::running::earmark(directory.path(), &["serve", "--listen", "127.0.0.1:0"]);
+    let output = earmark(directory.path(), &["serve", "--listen", "127.0.0.1:0"]);
     let text = refused(&output, 1);
     assert!(text.contains("plans.free.limits[0].window"), "{text}");
     fs::write(directory.path().join("earmark.toml"), config("week")).unwrap();
@@ -135,7 +132,7 @@ fn wrong_values_are_usage_errors() {
         (&["grant", "demo", "ai_messages", "1.5", "--reason", "x"], "1.5"),
     ];
     for (arguments, part) in cases {
-        let output = crate::running::earmark(directory.path(), arguments);
+        let output = earmark(directory.path(), arguments);
         let text = refused(&output, 2);
         assert!(text.contains(part), "{arguments:?}: {text}");
     }

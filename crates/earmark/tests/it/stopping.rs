@@ -5,11 +5,15 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
+use reqwest::Method;
+use serde_json::json;
+use tokio::task::JoinHandle;
+
 use crate::auditor::{Audit, Store};
 use crate::dice::Dice;
 use crate::load::{CONFIG, Load, TENANTS};
 use crate::raw::connect;
-use crate::running::{Running, configured, data, log, verify_clean};
+use crate::running::{Reply, Running, configured, data, log, verify_clean};
 
 /// Longer than any request of the load, and shorter than the time that streams are given.
 const STOP_MAX: Duration = Duration::from_secs(20);
@@ -94,5 +98,63 @@ fn a_signal_during_the_start_ends_it_in_good_order() {
     // The earliest instant that a script can see: the address has just been announced.
     server.stop();
     assert!(!data(directory.path()).join("server.json").exists());
+    verify_clean(directory.path());
+}
+
+/// The stand-in takes about a second for a reply.
+const SLOW_MODEL: &str = r#"
+default_plan = "free"
+[meters.ai_messages]
+[plans.free]
+limits = [{ meter = "ai_messages", amount = 50, window = "lifetime" }]
+[upstreams.stand-in]
+kind = "stand-in"
+models = ["stand-in"]
+word_delay_ms = 25
+words_min = 40
+"#;
+
+/// Starts a chat, and returns once its message is held.
+async fn chat_under_way(server: &Running) -> JoinHandle<Result<Reply, reqwest::Error>> {
+    server.api.tenant("acme", "free").await;
+    let (key, _) = server.api.tenant_key("acme").await;
+    let api = server.api.with_key(&key);
+    let chat = json!({"model": "stand-in", "messages": [{"role": "user", "content": "Hello"}]});
+    let path = "/openai/v1/chat/completions";
+    let chat = tokio::spawn(async move { api.send(Method::POST, path, None, Some(&chat)).await });
+    while taken(server).await != (0, 1) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    chat
+}
+
+/// What the tenant has used and what it holds.
+async fn taken(server: &Running) -> (i64, i64) {
+    let limit = &server.api.get("/v1/tenants/acme/usage").await["limits"][0];
+    (limit["used"].as_i64().unwrap(), limit["held"].as_i64().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_under_way_is_answered_and_charged_before_the_server_ends() {
+    let directory = configured(SLOW_MODEL);
+    let server = Running::start(directory.path());
+    let chat = chat_under_way(&server).await;
+    server.stop();
+    let reply = chat.await.unwrap().unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let server = Running::start(directory.path());
+    assert_eq!(taken(&server).await, (1, 0));
+    verify_clean(directory.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_whose_server_is_killed_stays_held_until_it_expires() {
+    let directory = configured(SLOW_MODEL);
+    let server = Running::start(directory.path());
+    let chat = chat_under_way(&server).await;
+    server.kill();
+    assert!(chat.await.unwrap().is_err());
+    let server = Running::start(directory.path());
+    assert_eq!(taken(&server).await, (0, 1));
     verify_clean(directory.path());
 }

@@ -2,9 +2,7 @@
 
 use serde_json::json;
 
-use crate::running::{
-    Running, data, earmark, earmark_json, refused, stdout, verify_clean,
-};
+use crate::running::{Running, data, earmark, earmark_json, refused, stdout, verify_clean};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_server_is_refused_and_the_first_goes_on() {

@@ -87,8 +87,9 @@ impl Days {
 
     /// The same window under another zone or anchor.
     pub(crate) fn placed_anew(&self, kind: CalendarKind, window: InProgress) -> InProgress {
-        let next_day = self.first_from(kind, window.opened_next_day, window.opened_end_ms);
-        InProgress { next_day, end_ms: self.start_of(next_day), ..window }
+        let next_day = self.first_from(kind, window.opened_next_day, i64::MIN);
+        let end_ms = self.start_of(next_day).max(window.opened_end_ms);
+        InProgress { next_day, end_ms, ..window }
     }
 
     /// A fresh window on purpose; its label is after the one in progress.

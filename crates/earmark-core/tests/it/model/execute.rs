@@ -70,6 +70,7 @@ impl Model {
         }
         let last_ms = self.of_tenant().last_ms;
         if matches!(command.operation, Operation::RepairClock { .. }) {
+            self.roll_windows(clock.0);
             self.process_due(clock.0);
             if self.of_tenant().last_ms > clock.0 {
                 self.repair_clock(clock);

@@ -398,7 +398,7 @@ impl Model {
         let windows = self.windows_at(now_ms);
         let tenant = self.tenant.as_mut().unwrap();
         if windows != tenant.windows {
-            (tenant.windows, tenant.last_ms) = (windows, now_ms);
+            (tenant.windows, tenant.last_ms) = (windows, tenant.last_ms.max(now_ms));
         }
     }
 
