@@ -6,6 +6,7 @@
 
 mod edges;
 mod exceptions;
+mod guarantees;
 mod links;
 mod numbers;
 mod sizes;
@@ -73,6 +74,7 @@ pub fn run(repo: &Repo) -> Result<()> {
 pub fn check(tree: &Tree, exceptions: &[Exception]) -> Vec<Finding> {
     let mut all = text::check(tree);
     all.extend(sizes::check(tree, exceptions));
+    all.extend(guarantees::check(tree));
     all.extend(numbers::check(tree));
     all.extend(edges::check(tree));
     all.extend(links::check(tree));

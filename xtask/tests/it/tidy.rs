@@ -83,6 +83,22 @@ fn rules_that_are_mentioned_exist() {
 }
 
 #[test]
+fn a_promise_names_a_test_that_exists() {
+    let promised = |test: &str| {
+        let page = format!("| `earmark-a::it::{test}` |\n");
+        let code = format!("{DOC}fn it_holds() {{}}\n");
+        let tree = Tree::of(&[
+            ("docs/guarantees.md", page.as_str()),
+            ("crates/earmark-a/tests/it/a.rs", code.as_str()),
+        ]);
+        let findings = check(&tree, &[]);
+        findings.iter().filter(|finding| finding.check == "guarantee-test").count()
+    };
+    assert_eq!(promised("it_holds"), 0);
+    assert_eq!(promised("it_held"), 1);
+}
+
+#[test]
 fn files_are_short_and_not_deep() {
     let long = |lines: usize| format!("{DOC}{}", "// x\n".repeat(lines - 1));
     // A single file is the median and the p90 too.

@@ -124,7 +124,6 @@ pub fn hold_of(id: u128, of: &[(&str, i64)], with: &[(&str, &str)]) -> HoldReque
         id: HoldId(id),
         amounts: amounts(of),
         meters: earmark_core::MetersAsked::All,
-        meters: earmark_core::MetersAsked::All,
         dimensions: dimensions(with),
         ttl: Ttl::default(),
         dispatched: false,
