@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use earmark::config_file::ConfigFile;
@@ -53,8 +52,7 @@ pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Re
     options.metrics_listen = settings.metrics_listen;
     options.admin_keys = vec![admin_key];
     options.upstreams = infos;
-    options.gateway = Some(Arc::new(gateway.clone()));
-    let drain = options.drain;
+    options.gateway = Some(Arc::new(gateway));
     let server = Server::bind(quota, metrics, options).await?;
     let address = server.local_addr().to_string();
     let announced = ServerFile { address: address.clone(), key, pid: std::process::id() };
@@ -66,10 +64,6 @@ pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Re
         tracing::info!("stopping");
     };
     let served = server.run(shutdown).await;
-    // Calls whose clients were cut off still settle their holds.
-    if !gateway.drain(drain.min(Duration::from_secs(10))).await {
-        tracing::warn!("calls were still in flight; their holds expire by themselves");
-    }
     drop(announced);
     Ok(served?)
 }
@@ -102,7 +96,8 @@ async fn configure(quota: &Quota, file: Option<&ConfigFile>) -> anyhow::Result<(
     }
     let Some(document) = document else { return Ok(()) };
     let current = quota.config();
-    let differs = document.default_plan != current.document.default_plan
+    let default_plan = document.default_plan_over(&current.document);
+    let differs = default_plan != current.document.default_plan
         || document.meters.iter().any(|(name, m)| current.document.meters.get(name) != Some(m))
         || document.plans.iter().any(|(name, p)| current.document.plans.get(name) != Some(p));
     if differs {
