@@ -44,18 +44,18 @@ fn open(directory: &Path) -> anyhow::Result<Connection> {
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4096;
          PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;
-         CREATE TABLE tenant (tenant_id TEXT PRIMARY KEY, seq INTEGER, last_ms INTEGER,
-           open_holds INTEGER, windows TEXT) STRICT, WITHOUT ROWID;
+         CREATE TABLE tenant_order (tenant_id TEXT PRIMARY KEY, seq INTEGER, last_ms INTEGER,
+           open_holds INTEGER, last_entry INTEGER, last_hold TEXT) STRICT, WITHOUT ROWID;
          CREATE TABLE counter (tenant_id TEXT, limit_name TEXT, dimensions TEXT, window TEXT,
-           used INTEGER, held INTEGER, denied INTEGER,
+           meter TEXT, used INTEGER, held INTEGER, denied INTEGER,
            PRIMARY KEY (tenant_id, limit_name, dimensions, window)) STRICT, WITHOUT ROWID;
-         CREATE TABLE hold (tenant_id TEXT, hold_id TEXT, state TEXT, created_ms INTEGER,
-           expires_ms INTEGER, legs TEXT, outcome TEXT,
-           PRIMARY KEY (tenant_id, hold_id)) STRICT, WITHOUT ROWID;
+         CREATE TABLE hold (hold_id TEXT, tenant_id TEXT, state TEXT, created_ms INTEGER,
+           expires_ms INTEGER, ended_ms INTEGER, legs TEXT, seq INTEGER, previous TEXT,
+           PRIMARY KEY (hold_id, tenant_id)) STRICT, WITHOUT ROWID;
          CREATE INDEX hold_open ON hold (tenant_id, expires_ms, hold_id) WHERE state = 'open';
-         CREATE TABLE entry (tenant_id TEXT, seq INTEGER, line INTEGER, at_ms INTEGER, kind TEXT,
-           meter TEXT, amount INTEGER, counters TEXT, hold_id TEXT,
-           PRIMARY KEY (tenant_id, seq, line)) STRICT, WITHOUT ROWID;",
+         CREATE TABLE entry (entry_no INTEGER PRIMARY KEY, tenant_id TEXT, seq INTEGER,
+           line INTEGER, previous INTEGER, at_ms INTEGER, kind TEXT, meter TEXT, amount INTEGER,
+           counters TEXT, hold_id TEXT, late INTEGER, overrun INTEGER) STRICT;",
     )?;
     Ok(connection)
 }
@@ -65,12 +65,12 @@ fn fill(connection: &mut Connection, tenants: usize, counters: usize) -> anyhow:
     for number in 0..tenants {
         let tenant = format!("tenant-{number:07}");
         transaction.execute(
-            "INSERT INTO tenant VALUES (?1, 0, 0, 0, ?2)",
-            params![tenant, "[[\"2026-11-24\",\"2026-11-25\",0,\"2026-11-25\",0]]"],
+            "INSERT INTO tenant_order VALUES (?1, 0, 1795000000000, 0, 1, ?2)",
+            params![tenant, "hold_00000000000000000000000000"],
         )?;
         for counter in 0..counters {
             transaction.execute(
-                "INSERT INTO counter VALUES (?1, ?2, '', '2026-11-01', 0, 0, 0)",
+                "INSERT INTO counter VALUES (?1, ?2, '', '2026-11-01', 'ai_messages', 0, 0, 0)",
                 params![tenant, format!("limit-{counter}")],
             )?;
         }
@@ -90,7 +90,8 @@ fn write_holds(
     let transaction = connection.transaction()?;
     {
         let mut insert = transaction.prepare_cached(
-            "INSERT INTO hold VALUES (?1, ?2, 'open', 1795000000000, 1795000300000, ?3, NULL)",
+            "INSERT INTO hold VALUES (?2, ?1, 'open', 1795000000000, 1795000300000, 1795000300000, \
+             ?3, 1, ?2)",
         )?;
         for (tenant, hold) in batch {
             insert.execute(params![tenant, hold, LEGS])?;
@@ -109,15 +110,15 @@ fn write_settles(
     let transaction = connection.transaction()?;
     {
         let mut update = transaction.prepare_cached(
-            "UPDATE hold SET state = 'settled', outcome = ?3 WHERE tenant_id = ?1 AND hold_id = ?2",
+            "UPDATE hold SET state = 'settled', ended_ms = 1795000001000, seq = 2 \
+             WHERE hold_id = ?2 AND tenant_id = ?1",
         )?;
         let mut insert = transaction.prepare_cached(
-            "INSERT INTO entry VALUES (?1, ?2, 0, 1795000000000, 'settle', 'ai_messages', 1, \
-             '[[\"ai_messages/month\",\"\",\"2026-11-01\",null,1]]', ?3)",
+            "INSERT INTO entry VALUES (NULL, ?1, ?2, 0, 1, 1795000000000, 'settle', 'ai_messages', 1, \
+             '[[\"ai_messages/month\",\"\",\"2026-11-01\",null,1]]', ?3, 0, 0)",
         )?;
         for (tenant, hold) in batch {
-            let outcome = "{\"at_ms\":1795000000000,\"charged\":[[\"ai_messages\",1]]}";
-            update.execute(params![tenant, hold, outcome])?;
+            update.execute(params![tenant, hold])?;
             let seq: i64 = hold[5..].parse()?;
             insert.execute(params![tenant, seq, hold])?;
         }
@@ -137,7 +138,8 @@ fn write_totals(
     tenants.sort_unstable();
     tenants.dedup();
     let mut tenant_row = transaction.prepare_cached(
-        "UPDATE tenant SET seq = seq + 1, last_ms = ?2, open_holds = 0 WHERE tenant_id = ?1",
+        "UPDATE tenant_order SET seq = seq + 1, last_ms = ?2, open_holds = 0, last_entry = seq \
+         WHERE tenant_id = ?1",
     )?;
     let mut counter_row = transaction.prepare_cached(
         "UPDATE counter SET used = used + 1, held = 0, denied = 0 WHERE tenant_id = ?1 \

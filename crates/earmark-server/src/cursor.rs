@@ -5,6 +5,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use earmark_core::{EntryId, HoldId, TenantId};
+use earmark_engine::records::EntryPlace;
 
 use crate::bounds::CURSOR_CHARS_MAX;
 use crate::error::Problem;
@@ -19,17 +20,20 @@ pub(crate) trait Place: Sized {
     fn read(text: &str) -> Option<Self>;
 }
 
-impl Place for EntryId {
+impl Place for EntryPlace {
     const LIST: char = 'e';
 
     fn write(&self) -> String {
-        self.to_string()
+        format!("{}.{}", self.entry, self.position)
     }
 
     fn read(text: &str) -> Option<Self> {
-        let (seq, line) = text.split_once('.')?;
-        let id = Self { seq: seq.parse().ok()?, line: line.parse().ok()? };
-        (0 < id.seq && 0 <= id.line && id.to_string() == text).then_some(id)
+        let (id, position) = text.rsplit_once('.')?;
+        let (seq, line) = id.split_once('.')?;
+        let entry = EntryId { seq: seq.parse().ok()?, line: line.parse().ok()? };
+        let place = Self { entry, position: position.parse().ok()? };
+        let is_one = 0 < entry.seq && 0 <= entry.line && 0 <= place.position;
+        (is_one && place.write() == text).then_some(place)
     }
 }
 
@@ -80,14 +84,14 @@ mod tests {
 
     #[test]
     fn cursors_read_as_they_were_written_and_for_their_list_only() {
-        let place = EntryId { seq: 812, line: 3 };
+        let place = EntryPlace { entry: EntryId { seq: 812, line: 3 }, position: 77 };
         let cursor = write(&place);
-        assert_eq!(read::<EntryId>(&cursor).unwrap(), place);
+        assert_eq!(read::<EntryPlace>(&cursor).unwrap(), place);
         assert!(read::<HoldId>(&cursor).is_err());
         let tenant = TenantId::new(&"x".repeat(128)).unwrap();
         assert_eq!(read::<TenantId>(&write(&tenant)).unwrap(), tenant);
         for bad in ["", "e", "Zm9v", "ZTEuMA==", "ZTAuMA", "ZTAxLjA", &"A".repeat(300)] {
-            assert!(read::<EntryId>(bad).is_err(), "{bad}");
+            assert!(read::<EntryPlace>(bad).is_err(), "{bad}");
         }
     }
 }

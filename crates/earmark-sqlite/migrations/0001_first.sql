@@ -7,12 +7,20 @@ CREATE TABLE tenant (
   time_zone   TEXT NOT NULL,
   anchor      TEXT,                      -- civil day
   windows     TEXT NOT NULL,             -- day, week, month, year in progress
-  seq         INTEGER NOT NULL,          -- number of the last committed change
-  last_ms     INTEGER NOT NULL,          -- its time
   created_ms  INTEGER NOT NULL,
   overrides   TEXT,                      -- [[limit, amount, until_ms], ...]
-  open_holds  INTEGER NOT NULL,
   metadata    TEXT
+) STRICT, WITHOUT ROWID;
+
+-- What every commit of a tenant changes, in a row of its own: a narrow table keeps the pages
+-- that a batch touches few.
+CREATE TABLE tenant_order (
+  tenant_id   TEXT NOT NULL PRIMARY KEY,
+  seq         INTEGER NOT NULL,          -- number of the last committed change
+  last_ms     INTEGER NOT NULL,          -- its time
+  open_holds  INTEGER NOT NULL,
+  last_entry  INTEGER NOT NULL,          -- newest entry_no, 0 for none
+  last_hold   TEXT NOT NULL              -- newest hold_id, empty for none
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE counter (
@@ -34,22 +42,25 @@ CREATE TABLE counter (
 CREATE INDEX counter_idle ON counter (tenant_id, idle_ms)
   WHERE idle_ms IS NOT NULL AND dimensions <> '';
 
+-- In order of time, since ids are: a batch appends to a few pages instead of touching one for
+-- each tenant. A tenant's holds are a chain from tenant_order.last_hold.
 CREATE TABLE hold (
-  tenant_id       TEXT NOT NULL,
   hold_id         TEXT NOT NULL,
+  tenant_id       TEXT NOT NULL,
   state           TEXT NOT NULL,         -- open, settled, released, expired
   created_ms      INTEGER NOT NULL,
   expires_ms      INTEGER NOT NULL,
+  ended_ms        INTEGER NOT NULL,      -- when it ended; while open, the end that it was made with
   dispatched      INTEGER NOT NULL,
   dimensions      TEXT,
   legs            TEXT NOT NULL,         -- parts with their meters, counters and grants
-  outcome         TEXT,                  -- how it ended
-  ended_ms        INTEGER,
+  outcome         TEXT,                  -- how it ended, where that is not as most do
   seq             INTEGER NOT NULL,
+  previous        TEXT NOT NULL,         -- the tenant's hold before it, empty for none
   idempotency_key TEXT,
   digest          BLOB,
   metadata        TEXT,
-  PRIMARY KEY (tenant_id, hold_id)
+  PRIMARY KEY (hold_id, tenant_id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX hold_open ON hold (tenant_id, expires_ms, hold_id) WHERE state = 'open';
@@ -73,10 +84,14 @@ CREATE TABLE "grant" (
 CREATE INDEX grant_due ON "grant" (expires_ms)
   WHERE expired = 0 AND amount > used AND expires_ms IS NOT NULL;
 
+-- Append-only, in order of commits. A tenant's entries are a chain from
+-- tenant_order.last_entry.
 CREATE TABLE entry (
+  entry_no    INTEGER NOT NULL PRIMARY KEY,
   tenant_id   TEXT NOT NULL,
   seq         INTEGER NOT NULL,
   line        INTEGER NOT NULL,
+  previous    INTEGER NOT NULL,          -- the tenant's entry before it, 0 for none
   at_ms       INTEGER NOT NULL,
   kind        TEXT NOT NULL,
   meter       TEXT,
@@ -91,9 +106,8 @@ CREATE TABLE entry (
   detail      TEXT,
   reason      TEXT,
   author      TEXT,
-  metadata    TEXT,
-  PRIMARY KEY (tenant_id, seq, line)
-) STRICT, WITHOUT ROWID;
+  metadata    TEXT
+) STRICT;
 
 CREATE TABLE idempotency_key (
   tenant_id   TEXT NOT NULL,

@@ -9,9 +9,17 @@ use std::collections::HashMap;
 
 use earmark_core::{Account, TenantId};
 
+use crate::rows::Chain;
+
+/// An account and where its entries and holds end.
+pub(crate) struct Kept {
+    pub(crate) account: Account,
+    pub(crate) chain: Chain,
+}
+
 pub(crate) struct AccountCache {
-    young: HashMap<TenantId, Account>,
-    old: HashMap<TenantId, Account>,
+    young: HashMap<TenantId, Kept>,
+    old: HashMap<TenantId, Kept>,
     young_rows: usize,
     rows_max: usize,
 }
@@ -22,16 +30,16 @@ impl AccountCache {
         Self { young: HashMap::new(), old: HashMap::new(), young_rows: 0, rows_max }
     }
 
-    pub(crate) fn take(&mut self, tenant: &TenantId) -> Option<Account> {
-        if let Some(account) = self.young.remove(tenant) {
-            self.young_rows -= account.rows().min(self.young_rows);
-            return Some(account);
+    pub(crate) fn take(&mut self, tenant: &TenantId) -> Option<Kept> {
+        if let Some(kept) = self.young.remove(tenant) {
+            self.young_rows -= kept.account.rows().min(self.young_rows);
+            return Some(kept);
         }
         self.old.remove(tenant)
     }
 
-    pub(crate) fn put(&mut self, account: Account) {
-        let rows = account.rows();
+    pub(crate) fn put(&mut self, kept: Kept) {
+        let rows = kept.account.rows();
         // One tenant may fill a generation, not more.
         if rows > self.rows_max / 2 {
             return;
@@ -41,6 +49,6 @@ impl AccountCache {
             self.young_rows = 0;
         }
         self.young_rows += rows;
-        self.young.insert(account.id.clone(), account);
+        self.young.insert(kept.account.id.clone(), kept);
     }
 }

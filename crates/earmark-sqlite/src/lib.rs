@@ -15,6 +15,7 @@
 //! combination, a plain increment.
 
 mod cache;
+mod chain;
 mod config;
 mod error;
 mod load;

@@ -10,7 +10,8 @@ use rusqlite::{Connection, Params, Row};
 
 use crate::error::store_error;
 use crate::rows::{
-    columns, counter_figures, counter_row, grant_row, hold_row, key_row, tenant_row,
+    Chain, chain_row, columns, counter_figures, counter_row, grant_row, hold_row, key_row,
+    tenant_row,
 };
 
 /// Idle rolling counters looked up in one round.
@@ -20,11 +21,12 @@ const IDLE_COUNTERS_PER_ROUND: usize = 1_000;
 pub(crate) fn load(
     connection: &Connection,
     account: &mut Account,
+    chain: &mut Chain,
     need: &Need,
     now: TimestampMs,
 ) -> Result<(), StoreError> {
     let loader = Loader { connection };
-    if need.tenant && !loader.tenant(account)? {
+    if need.tenant && !loader.tenant(account, chain)? {
         return Ok(());
     }
     for key in &need.keys {
@@ -89,7 +91,7 @@ impl Loader<'_> {
     }
 
     /// The tenant's row and its live grants; `false` when there is no such tenant.
-    fn tenant(&self, account: &mut Account) -> Result<bool, StoreError> {
+    fn tenant(&self, account: &mut Account, chain: &mut Chain) -> Result<bool, StoreError> {
         let is_known = match account.tenant() {
             Loaded::Present(_) => account.knows_live_grants(),
             Loaded::Absent => return Ok(false),
@@ -99,8 +101,18 @@ impl Loader<'_> {
             return Ok(true);
         }
         let id = account.id.clone();
-        let sql = concat!("SELECT ", columns!(tenant), " FROM tenant WHERE tenant_id = ?1");
-        let tenant = self.row(sql, [id.as_str()], |row| tenant_row(row, 0))?;
+        let sql = concat!(
+            "SELECT ",
+            columns!(tenant),
+            ", last_entry, last_hold FROM tenant JOIN tenant_order USING (tenant_id) \
+             WHERE tenant_id = ?1"
+        );
+        let found =
+            self.row(sql, [id.as_str()], |row| Ok((tenant_row(row, 0)?, chain_row(row, 11)?)))?;
+        let tenant = found.map(|(tenant, end)| {
+            *chain = end;
+            tenant
+        });
         let is_there = tenant.is_some();
         account.offer_tenant(tenant);
         if is_there {

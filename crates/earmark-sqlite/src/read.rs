@@ -1,6 +1,6 @@
 //! Read-only questions: lists for people, books, due tenants.
 
-use earmark_core::{Account, EntryId, Need, TenantId, TimestampMs};
+use earmark_core::{Account, Need, TenantId, TimestampMs};
 use earmark_store::StoreError;
 use earmark_store::records::{
     ApiKeyRecord, Books, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage, TenantQuery,
@@ -8,8 +8,9 @@ use earmark_store::records::{
 use earmark_store::rows::read;
 use rusqlite::{Connection, Params, Row, params};
 
+use crate::chain;
 use crate::error::store_error;
-use crate::rows::{api_key_row, columns, counter_row, entry_row, grant_row, hold_row, tenant_row};
+use crate::rows::{Chain, api_key_row, columns, counter_row, grant_row, hold_row, tenant_row};
 
 fn sqlite(error: rusqlite::Error) -> StoreError {
     store_error(&error)
@@ -49,7 +50,7 @@ pub(crate) fn tenants(
     let sql = concat!(
         "SELECT ",
         columns!(tenant),
-        ", tenant_id FROM tenant WHERE tenant_id > ?1 AND tenant_id >= ?2 \
+        ", tenant_id FROM tenant JOIN tenant_order USING (tenant_id) WHERE tenant_id > ?1 AND tenant_id >= ?2 \
          AND substr(tenant_id, 1, length(?2)) = ?2 AND (?3 IS NULL OR plan = ?3) \
          ORDER BY tenant_id LIMIT ?4"
     );
@@ -65,39 +66,20 @@ pub(crate) fn tenants(
     Ok(TenantPage { tenants, next })
 }
 
-pub(crate) fn holds(connection: &Connection, query: &HoldQuery) -> Result<HoldPage, StoreError> {
-    let sql = concat!(
-        "SELECT ",
-        columns!(hold),
-        " FROM hold WHERE tenant_id = ?1 AND (?2 IS NULL OR hold_id < ?2) \
-         AND (?3 IS NULL OR state = ?3) ORDER BY hold_id DESC LIMIT ?4"
-    );
-    let before = query.before.map(|id| id.to_string());
-    let state = query.state.map(|state| state.as_str());
-    let params = params![query.tenant.as_str(), before, state, page_limit(query.count)];
-    let mut holds = rows(connection, sql, params, hold_row)?;
-    let more = cut(&mut holds, query.count);
-    let next = holds.last().filter(|_| more).map(|hold| hold.id);
-    Ok(HoldPage { holds, next })
+pub(crate) fn holds(
+    connection: &mut Connection,
+    query: &HoldQuery,
+) -> Result<HoldPage, StoreError> {
+    let snapshot = connection.transaction().map_err(sqlite)?;
+    chain::holds(&snapshot, query)
 }
 
 pub(crate) fn entries(
-    connection: &Connection,
+    connection: &mut Connection,
     query: &EntryQuery,
 ) -> Result<EntryPage, StoreError> {
-    let sql = concat!(
-        "SELECT ",
-        columns!(entry),
-        " FROM entry WHERE tenant_id = ?1 AND (seq, line) < (?2, ?3) \
-         AND (?4 IS NULL OR json_extract(dimensions, '$.user') = ?4) \
-         ORDER BY seq DESC, line DESC LIMIT ?5"
-    );
-    let EntryId { seq, line } = query.before.unwrap_or(EntryId { seq: i64::MAX, line: i64::MAX });
-    let params = params![query.tenant.as_str(), seq, line, query.user, page_limit(query.count)];
-    let mut entries = rows(connection, sql, params, entry_row)?;
-    let more = cut(&mut entries, query.count);
-    let next = entries.last().filter(|_| more).map(|entry| entry.id);
-    Ok(EntryPage { entries, next })
+    let snapshot = connection.transaction().map_err(sqlite)?;
+    chain::entries(&snapshot, query)
 }
 
 pub(crate) fn due_tenants(
@@ -123,7 +105,8 @@ pub(crate) fn books(
 ) -> Result<Option<Books>, StoreError> {
     let snapshot = connection.transaction().map_err(sqlite)?;
     let mut account = Account::new(tenant.clone());
-    crate::load::load(&snapshot, &mut account, &Need { tenant: true, ..Need::default() }, now)?;
+    let need = Need { tenant: true, ..Need::default() };
+    crate::load::load(&snapshot, &mut account, &mut Chain::default(), &need, now)?;
     let Some(row) = account.tenant().present().cloned() else { return Ok(None) };
     let id = [tenant.as_str()];
     let counters = rows(
@@ -144,12 +127,7 @@ pub(crate) fn books(
         id,
         hold_row,
     )?;
-    let entries = rows(
-        &snapshot,
-        concat!("SELECT ", columns!(entry), " FROM entry WHERE tenant_id = ?1 ORDER BY seq, line"),
-        id,
-        entry_row,
-    )?;
+    let entries = chain::all_entries(&snapshot, tenant)?;
     Ok(Some(Books { tenant: row, counters, grants, open_holds, entries }))
 }
 

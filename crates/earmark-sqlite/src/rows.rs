@@ -1,8 +1,8 @@
 //! From SQL rows to core rows. Column lists stand beside the functions that read them.
 
 use earmark_core::{
-    Counter, CounterKey, Entry, EntryId, EntryKind, Grant, Hold, KeyRow, RollingSpan, Tenant,
-    TenantId, TenantStatus, TimestampMs,
+    Counter, CounterKey, Entry, EntryId, EntryKind, Grant, Hold, HoldId, KeyRow, RollingSpan,
+    Tenant, TenantId, TenantStatus, TimestampMs,
 };
 use earmark_store::StoreError;
 use earmark_store::records::{ApiKeyKind, ApiKeyRecord};
@@ -22,7 +22,7 @@ macro_rules! columns {
     };
     (hold) => {
         "hold_id, state, created_ms, expires_ms, dispatched, \
-    dimensions, legs, outcome, seq, idempotency_key, digest, metadata"
+    dimensions, legs, outcome, seq, idempotency_key, digest, metadata, ended_ms, previous"
     };
     (grant) => {
         "grant_id, meter, amount, used, held, lapsed, priority, \
@@ -33,7 +33,7 @@ macro_rules! columns {
     };
     (entry) => {
         "seq, line, at_ms, kind, meter, amount, counters, grants, \
-    dimensions, hold_id, grant_id, late, overrun, detail, reason, author, metadata"
+    dimensions, hold_id, grant_id, late, overrun, detail, reason, author, metadata, previous"
     };
     (api_key) => {
         "key_id, kind, tenant_id, user, name, digest, created_ms, revoked_ms"
@@ -72,6 +72,20 @@ fn digest(row: &Row<'_>, column: usize) -> RowResult<Option<[u8; 32]>> {
 
 fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(what.to_owned())
+}
+
+/// Where a tenant's entries and holds end, from which each names the one before it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Chain {
+    /// Number of the newest entry, 0 for none.
+    pub(crate) last_entry: i64,
+    /// Id of the newest hold, empty for none.
+    pub(crate) last_hold: String,
+}
+
+/// Reads `last_entry, last_hold` from column `at` on.
+pub(crate) fn chain_row(row: &Row<'_>, at: usize) -> RowResult<Chain> {
+    Ok(Chain { last_entry: get(row, at)?, last_hold: get(row, at + 1)? })
 }
 
 /// Reads `columns!(tenant)` from column `at` on.
@@ -123,18 +137,25 @@ pub(crate) fn hold_row(row: &Row<'_>) -> RowResult<Hold> {
         (Some(key), Some(digest)) => Some((read(key)?, digest)),
         _ => None,
     };
+    let parts = hold::legs_from_text(text(row, 6)?)?;
+    let (state, ended) = (text(row, 1)?, time(row, 12)?);
     Ok(Hold {
         id: read(text(row, 0)?)?,
-        state: hold::state_from_text(text(row, 1)?, optional_text(row, 7)?)?,
+        state: hold::state_from_columns(state, ended, optional_text(row, 7)?, &parts)?,
         created: time(row, 2)?,
         expires: time(row, 3)?,
         dispatched: get(row, 4)?,
         dimensions: rows::dimensions_from_text(optional_text(row, 5)?)?,
-        parts: hold::legs_from_text(text(row, 6)?)?,
+        parts,
         seq: get(row, 8)?,
         key,
         metadata: optional_text(row, 11)?.map(Into::into),
     })
+}
+
+/// The tenant's hold before the one of a `columns!(hold)` row, if there was one.
+pub(crate) fn previous_hold(row: &Row<'_>) -> RowResult<Option<HoldId>> {
+    Some(text(row, 13)?).filter(|previous| !previous.is_empty()).map(read).transpose()
 }
 
 /// Reads `columns!(grant)`.
@@ -184,6 +205,11 @@ pub(crate) fn entry_row(row: &Row<'_>) -> RowResult<Entry> {
         author: optional_text(row, 15)?.map(Into::into),
         metadata: optional_text(row, 16)?.map(Into::into),
     })
+}
+
+/// The number of the tenant's entry before the one of a `columns!(entry)` row, 0 for none.
+pub(crate) fn previous_entry(row: &Row<'_>) -> RowResult<i64> {
+    get(row, 17)
 }
 
 /// Reads `columns!(api_key)`.

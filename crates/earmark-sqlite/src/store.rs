@@ -1,5 +1,6 @@
 //! The store itself: one writer under a lock, readers beside it.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,8 +16,9 @@ use earmark_store::{
 use rusqlite::{Connection, params};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::cache::AccountCache;
+use crate::cache::{AccountCache, Kept};
 use crate::error::{OpenError, commit_error, store_error};
+use crate::rows::Chain;
 use crate::{config, load, migrate, open, read, save};
 
 /// Rows kept in memory: about 100 bytes each with their overhead, so tens of megabytes.
@@ -156,6 +158,7 @@ pub struct SqliteTxn {
     clock: TimestampMs,
     config_version: i64,
     accounts: Vec<Option<Account>>,
+    chains: HashMap<TenantId, Chain>,
 }
 
 impl Store for SqliteStore {
@@ -166,16 +169,20 @@ impl Store for SqliteStore {
         let clock = self.clock.now();
         let config_version = config::version(&writer.connection)?;
         let mut accounts = Vec::with_capacity(need.tenants.len());
+        let mut chains = HashMap::with_capacity(need.tenants.len());
         for (tenant, need) in need.tenants {
-            let cached = writer.cache.take(&tenant);
-            let mut account = cached.unwrap_or_else(|| Account::new(tenant));
+            let Kept { mut account, mut chain } = match writer.cache.take(&tenant) {
+                Some(kept) => kept,
+                None => Kept { account: Account::new(tenant), chain: Chain::default() },
+            };
             let need = Need { tenant: true, due: true, ..need };
             // Nothing is written before `commit`, and nobody else writes: these reads need no
             // transaction to agree with each other.
-            load::load(&writer.connection, &mut account, &need, clock)?;
+            load::load(&writer.connection, &mut account, &mut chain, &need, clock)?;
+            chains.insert(account.id.clone(), chain);
             accounts.push(Some(account));
         }
-        Ok(SqliteTxn { writer, clock, config_version, accounts })
+        Ok(SqliteTxn { writer, clock, config_version, accounts, chains })
     }
 
     async fn was_committed(&self, _batch: u128, _tenant: &TenantId) -> Result<bool, StoreError> {
@@ -202,16 +209,22 @@ impl Txn for SqliteTxn {
     }
 
     async fn load_more(&mut self, account: &mut Account, need: &Need) -> Result<(), StoreError> {
-        load::load(&self.writer.connection, account, need, self.clock)
+        let chain = self.chains.entry(account.id.clone()).or_default();
+        load::load(&self.writer.connection, account, chain, need, self.clock)
     }
 
     async fn commit(mut self, _batch: u128, accounts: Vec<Account>) -> Result<(), CommitError> {
-        if accounts.iter().any(|account| account.changes().is_some()) {
-            self.writer.write(&accounts)?;
+        let mut kept: Vec<Kept> = Vec::with_capacity(accounts.len());
+        for account in accounts {
+            let chain = self.chains.remove(&account.id).unwrap_or_default();
+            kept.push(Kept { account, chain });
         }
-        for mut account in accounts {
-            account.committed();
-            self.writer.cache.put(account);
+        if kept.iter().any(|kept| kept.account.changes().is_some()) {
+            self.writer.write(&mut kept)?;
+        }
+        for mut kept in kept {
+            kept.account.committed();
+            self.writer.cache.put(kept);
         }
         Ok(())
     }
@@ -229,11 +242,9 @@ impl Drop for Writer {
 }
 
 impl Writer {
-    fn write(&mut self, accounts: &[Account]) -> Result<(), CommitError> {
+    fn write(&mut self, accounts: &mut [Kept]) -> Result<(), CommitError> {
         let written = self.connection.execute_batch("BEGIN IMMEDIATE").and_then(|()| {
-            for account in accounts {
-                save::save(&self.connection, account)?;
-            }
+            save::save(&self.connection, accounts)?;
             self.connection.execute_batch("COMMIT")
         });
         let Err(error) = written else { return Ok(()) };

@@ -99,10 +99,19 @@ pub struct EntryQuery {
     pub tenant: TenantId,
     /// Of calls with this user only: a user-bound key sees no more.
     pub user: Option<String>,
-    /// Before this one: newest come first.
-    pub before: Option<EntryId>,
+    /// Before this place: newest come first.
+    pub before: Option<EntryPlace>,
     /// At most so many.
     pub count: usize,
+}
+
+/// A place in a tenant's ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryPlace {
+    /// The entry before which the next page begins.
+    pub entry: EntryId,
+    /// Where the store goes on: its own affair, 0 where it needs none.
+    pub position: i64,
 }
 
 /// Entries, newest first.
@@ -111,7 +120,7 @@ pub struct EntryPage {
     /// The entries.
     pub entries: Vec<Entry>,
     /// Where the next page begins; `None` after the last.
-    pub next: Option<EntryId>,
+    pub next: Option<EntryPlace>,
 }
 
 /// Everything of one tenant that R32 speaks of, from one snapshot.

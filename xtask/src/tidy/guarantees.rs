@@ -14,8 +14,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         for (of, test) in named_tests(line) {
             let folder = format!("crates/{of}/");
             let in_crate = tree.files.iter().filter(|file| file.path.starts_with(&folder));
-            let defined: BTreeSet<&str> =
-                in_crate.flat_map(|file| functions(&file.text)).collect();
+            let defined: BTreeSet<&str> = in_crate.flat_map(|file| functions(&file.text)).collect();
             if !defined.contains(test) {
                 let message = format!("{of} has no test {test}");
                 findings.push(Finding::new("guarantee-test", GUARANTEES, number, message));

@@ -143,17 +143,24 @@ pub struct GrantLeg {
     pub amount: Amount,
 }
 
-impl Hold {
-    /// What it holds of each meter over all parts, in the order in which meters came.
-    pub fn amounts(&self) -> Vec<(MeterName, Amount)> {
+impl Part {
+    /// What parts hold of each meter, in the order in which meters came.
+    pub fn amounts(parts: &[Self]) -> Vec<(MeterName, Amount)> {
         let mut amounts: Vec<(MeterName, Amount)> = Vec::new();
-        for meter in self.parts.iter().flat_map(|part| &part.meters) {
+        for meter in parts.iter().flat_map(|part| &part.meters) {
             match amounts.iter_mut().find(|(name, _)| *name == meter.meter) {
                 Some((_, sum)) => *sum = Amount::clamped(sum.get() + meter.amount.get()),
                 None => amounts.push((meter.meter.clone(), meter.amount)),
             }
         }
         amounts
+    }
+}
+
+impl Hold {
+    /// What it holds of each meter over all parts, in the order in which meters came.
+    pub fn amounts(&self) -> Vec<(MeterName, Amount)> {
+        Part::amounts(&self.parts)
     }
 
     /// Whether it is open.

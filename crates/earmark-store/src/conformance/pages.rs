@@ -8,7 +8,7 @@ use super::Harness;
 use super::engine::World;
 use super::samples::*;
 use crate::records::{
-    ApiKeyKind, ApiKeyRecord, EntryQuery, HoldQuery, HoldStateFilter, TenantQuery,
+    ApiKeyKind, ApiKeyRecord, EntryPlace, EntryQuery, HoldQuery, HoldStateFilter, TenantQuery,
 };
 use crate::seam::Records;
 
@@ -177,12 +177,13 @@ async fn lines<H: Harness>(
     before: Option<(i64, i64)>,
     count: usize,
 ) -> (Vec<String>, Option<String>) {
-    let before = before.map(|(seq, line)| EntryId { seq, line });
+    let place = |(seq, line)| EntryPlace { entry: EntryId { seq, line }, position: 0 };
+    let before = before.map(place);
     let user = user.map(str::to_owned);
     let query = EntryQuery { tenant: name("acme"), user, before, count };
     let page = world.store().entries(query).await.unwrap();
     let ids = page.entries.iter().map(|entry| entry.id.to_string()).collect();
-    (ids, page.next.map(|id| id.to_string()))
+    (ids, page.next.map(|place| place.entry.to_string()))
 }
 
 pub async fn entries_come_newest_first_and_in_pages<H: Harness>() {

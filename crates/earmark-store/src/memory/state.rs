@@ -11,7 +11,7 @@ use earmark_core::{
 use super::through;
 use crate::document::{ConfigDocument, PlanDocument};
 use crate::records::{
-    ApiKeyRecord, Books, EntryPage, EntryQuery, HoldPage, HoldQuery, HoldStateFilter,
+    ApiKeyRecord, Books, EntryPage, EntryPlace, EntryQuery, HoldPage, HoldQuery, HoldStateFilter,
 };
 use crate::seam::{Config, ConfigChange, StoreError};
 
@@ -282,14 +282,15 @@ impl State {
             .entries
             .iter()
             .rev()
-            .filter(|entry| query.before.is_none_or(|before| entry.id < before))
+            .filter(|entry| query.before.is_none_or(|before| entry.id < before.entry))
             .filter(of_user)
             .take(query.count.saturating_add(1))
             .cloned()
             .collect();
         let more = entries.len() > query.count;
         entries.truncate(query.count);
-        let next = entries.last().filter(|_| more).map(|entry| entry.id);
+        let last = entries.last().filter(|_| more);
+        let next = last.map(|entry| EntryPlace { entry: entry.id, position: 0 });
         EntryPage { entries, next }
     }
 

@@ -2,18 +2,29 @@
 
 use earmark_core::{CounterDelta, GrantDelta};
 
+use super::text::JsonText;
 use super::{
-    CounterDeltaRow, GrantDeltaRow, counter_delta_row, from_text, grant_delta_row,
-    read_counter_delta, read_grant_delta, to_text,
+    CounterDeltaRow, GrantDeltaRow, from_text, read_counter_delta, read_grant_delta,
+    write_counter_key,
 };
 use crate::seam::StoreError;
 
 /// Counter deltas as `[[limit, dimensions, window, slice, delta], …]`, `None` for none.
 pub fn counters_to_text(deltas: &[CounterDelta]) -> Option<String> {
-    (!deltas.is_empty()).then(|| {
-        let rows: Vec<CounterDeltaRow> = deltas.iter().map(counter_delta_row).collect();
-        to_text(&rows)
-    })
+    if deltas.is_empty() {
+        return None;
+    }
+    let mut text = JsonText::with_capacity(64 * deltas.len());
+    text.array(|text| {
+        for delta in deltas {
+            text.array(|text| {
+                write_counter_key(text, &delta.counter);
+                text.optional_number(delta.slice);
+                text.number(delta.delta);
+            });
+        }
+    });
+    Some(text.finish())
 }
 
 /// Reads what [`counters_to_text`] wrote.
@@ -24,10 +35,19 @@ pub fn counters_from_text(text: Option<&str>) -> Result<Vec<CounterDelta>, Store
 
 /// Grant deltas as `[[grant, delta], …]`, `None` for none.
 pub fn grants_to_text(deltas: &[GrantDelta]) -> Option<String> {
-    (!deltas.is_empty()).then(|| {
-        let rows: Vec<GrantDeltaRow> = deltas.iter().map(grant_delta_row).collect();
-        to_text(&rows)
-    })
+    if deltas.is_empty() {
+        return None;
+    }
+    let mut text = JsonText::with_capacity(48 * deltas.len());
+    text.array(|text| {
+        for delta in deltas {
+            text.array(|text| {
+                text.plain(delta.grant);
+                text.number(delta.delta);
+            });
+        }
+    });
+    Some(text.finish())
 }
 
 /// Reads what [`grants_to_text`] wrote.

@@ -1,15 +1,16 @@
 //! The nested parts of a hold: its legs, and how it ended.
 
 use earmark_core::{
-    CounterKey, CounterLeg, Expiry, GrantLeg, HoldState, MeterCharge, OnExpiry, Part, PartMeter,
-    Resolution, TimestampMs,
+    Amount, CounterLeg, Expiry, GrantLeg, HoldState, MeterCharge, MeterName, OnExpiry, Part,
+    PartMeter, Resolution, TimestampMs,
 };
 use serde::{Deserialize, Serialize};
 
+use super::text::JsonText;
 use super::{
     AmountRow, CounterDeltaRow, GrantDeltaRow, amounts_row, counter_delta_row, counter_key,
     damaged, from_text, grant_delta_row, read, read_amount, read_amounts, read_counter_delta,
-    read_grant_delta, to_text,
+    read_grant_delta, to_text, write_counter_key,
 };
 use crate::records::HoldStateFilter;
 use crate::seam::StoreError;
@@ -25,36 +26,45 @@ type PartRow = (i64, Vec<PartMeterRow>);
 
 /// The parts with their legs.
 pub fn legs_to_text(parts: &[Part]) -> String {
-    let rows: Vec<PartRow> = parts
-        .iter()
-        .map(|part| (part.held.0, part.meters.iter().map(part_meter_row).collect()))
-        .collect();
-    to_text(&rows)
+    let mut text = JsonText::with_capacity(160);
+    text.array(|text| {
+        for part in parts {
+            text.array(|text| {
+                text.number(part.held.0);
+                text.array(|text| part.meters.iter().for_each(|meter| write_meter(text, meter)));
+            });
+        }
+    });
+    text.finish()
 }
 
-fn part_meter_row(meter: &PartMeter) -> PartMeterRow {
-    let counters = meter.counters.iter().map(|leg| {
-        let CounterKey { limit, dimensions, window } = &leg.counter;
-        (
-            limit.to_string(),
-            dimensions.as_str().to_owned(),
-            window.to_string(),
-            leg.amount.get(),
-            leg.grantable,
-            leg.limit_amount.map(|amount| amount.get()),
-            leg.slice,
-        )
+fn write_meter(text: &mut JsonText, meter: &PartMeter) {
+    text.array(|text| {
+        text.string(meter.meter.as_str());
+        text.number(meter.amount.get());
+        text.number(meter.plan_part.get());
+        text.boolean(meter.refund);
+        text.boolean(meter.on_expiry == OnExpiry::Charge);
+        text.array(|text| meter.counters.iter().for_each(|leg| write_counter_leg(text, leg)));
+        text.array(|text| {
+            for leg in &meter.grants {
+                text.array(|text| {
+                    text.plain(leg.grant);
+                    text.number(leg.amount.get());
+                });
+            }
+        });
     });
-    let grants = meter.grants.iter().map(|leg| (leg.grant.to_string(), leg.amount.get()));
-    (
-        meter.meter.to_string(),
-        meter.amount.get(),
-        meter.plan_part.get(),
-        meter.refund,
-        meter.on_expiry == OnExpiry::Charge,
-        counters.collect(),
-        grants.collect(),
-    )
+}
+
+fn write_counter_leg(text: &mut JsonText, leg: &CounterLeg) {
+    text.array(|text| {
+        write_counter_key(text, &leg.counter);
+        text.number(leg.amount.get());
+        text.boolean(leg.grantable);
+        text.optional_number(leg.limit_amount.map(|amount| amount.get()));
+        text.optional_number(leg.slice);
+    });
 }
 
 /// Reads what [`legs_to_text`] wrote.
@@ -94,11 +104,10 @@ fn read_part_meter(row: PartMeterRow) -> Result<PartMeter, StoreError> {
     })
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, PartialEq, Serialize, Deserialize)]
 struct OutcomeRow {
-    at_ms: i64,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    charged: Vec<AmountRow>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    charged: Option<Vec<AmountRow>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     late: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -108,24 +117,32 @@ struct OutcomeRow {
 /// part, meter, amount, counters, grants.
 type ChargeRow = (usize, String, i64, Vec<CounterDeltaRow>, Vec<GrantDeltaRow>);
 
-/// How a hold ended; `None` for an open one. The state itself is a column.
-pub fn outcome_to_text(state: &HoldState) -> Option<String> {
+/// How a hold ended, beyond its state and its time, which are columns. `None` for what most
+/// holds do: settled as held, released whole, expired without a charge, or still open.
+pub fn outcome_to_text(state: &HoldState, parts: &[Part]) -> Option<String> {
     let row = match state {
         HoldState::Open => return None,
-        HoldState::Settled(resolution) | HoldState::Released(resolution) => OutcomeRow {
-            at_ms: resolution.at.0,
-            charged: amounts_row(&resolution.charged),
-            late: resolution.late,
-            expiry: Vec::new(),
-        },
+        HoldState::Settled(resolution) | HoldState::Released(resolution) => {
+            let is_settle = matches!(state, HoldState::Settled(_));
+            let is_usual = resolution.charged == usual_charge(is_settle, parts);
+            let charged = (!is_usual).then(|| amounts_row(&resolution.charged));
+            OutcomeRow { charged, late: resolution.late, expiry: Vec::new() }
+        }
         HoldState::Expired(expiry) => OutcomeRow {
-            at_ms: expiry.at.0,
-            charged: Vec::new(),
-            late: false,
             expiry: expiry.charges.iter().map(charge_row).collect(),
+            ..OutcomeRow::default()
         },
     };
-    Some(to_text(&row))
+    (row != OutcomeRow::default()).then(|| to_text(&row))
+}
+
+/// What a settle or a release charges when nobody says anything else: all or nothing.
+fn usual_charge(is_settle: bool, parts: &[Part]) -> Vec<(MeterName, Amount)> {
+    let mut amounts = Part::amounts(parts);
+    if !is_settle {
+        amounts.iter_mut().for_each(|(_, amount)| *amount = Amount::ZERO);
+    }
+    amounts
 }
 
 fn charge_row(charge: &MeterCharge) -> ChargeRow {
@@ -149,27 +166,28 @@ fn read_charge(row: ChargeRow) -> Result<MeterCharge, StoreError> {
     })
 }
 
-/// Puts a state together from its column and what [`outcome_to_text`] wrote.
-pub fn state_from_text(state: &str, outcome: Option<&str>) -> Result<HoldState, StoreError> {
+/// Puts a state together from its columns and what [`outcome_to_text`] wrote.
+pub fn state_from_columns(
+    state: &str,
+    ended: TimestampMs,
+    outcome: Option<&str>,
+    parts: &[Part],
+) -> Result<HoldState, StoreError> {
     let state = HoldStateFilter::parse(state).ok_or_else(|| damaged(format!("state {state}")))?;
-    let Some(outcome) = outcome else {
-        return match state {
-            HoldStateFilter::Open => Ok(HoldState::Open),
-            other => Err(damaged(format!("{} without an outcome", other.as_str()))),
-        };
-    };
-    let row: OutcomeRow = from_text(outcome)?;
-    let at = TimestampMs(row.at_ms);
-    let resolution = |charged| {
-        Ok::<_, StoreError>(Resolution { at, charged: read_amounts(charged)?, late: row.late })
-    };
-    match state {
-        HoldStateFilter::Open => Ok(HoldState::Open),
-        HoldStateFilter::Settled => Ok(HoldState::Settled(resolution(row.charged)?)),
-        HoldStateFilter::Released => Ok(HoldState::Released(resolution(row.charged)?)),
+    let row: OutcomeRow = outcome.map(from_text).transpose()?.unwrap_or_default();
+    let is_settle = match state {
+        HoldStateFilter::Open => return Ok(HoldState::Open),
         HoldStateFilter::Expired => {
             let charges = row.expiry.into_iter().map(read_charge).collect::<Result<_, _>>()?;
-            Ok(HoldState::Expired(Expiry { at, charges }))
+            return Ok(HoldState::Expired(Expiry { at: ended, charges }));
         }
-    }
+        HoldStateFilter::Settled => true,
+        HoldStateFilter::Released => false,
+    };
+    let charged = match row.charged {
+        Some(charged) => read_amounts(charged)?,
+        None => usual_charge(is_settle, parts),
+    };
+    let resolution = Resolution { at: ended, charged, late: row.late };
+    Ok(if is_settle { HoldState::Settled(resolution) } else { HoldState::Released(resolution) })
 }

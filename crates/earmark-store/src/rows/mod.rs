@@ -10,6 +10,7 @@ pub mod entry;
 pub mod hold;
 pub mod key;
 pub mod tenant;
+mod text;
 
 #[cfg(test)]
 mod round_trip_tests;
@@ -21,6 +22,7 @@ use earmark_core::{
 use serde::Serialize;
 
 use crate::seam::StoreError;
+use text::JsonText;
 
 /// A row that does not read as it was written.
 pub(crate) fn damaged(what: impl ToString) -> StoreError {
@@ -77,6 +79,12 @@ fn counter_delta_row(delta: &CounterDelta) -> CounterDeltaRow {
     let CounterKey { limit, dimensions, window } = &delta.counter;
     let dimensions = dimensions.as_str().to_owned();
     (limit.to_string(), dimensions, window.to_string(), delta.slice, delta.delta)
+}
+
+fn write_counter_key(text: &mut JsonText, key: &CounterKey) {
+    text.string(key.limit.as_str());
+    text.string(key.dimensions.as_str());
+    text.plain(key.window);
 }
 
 fn read_counter_delta(row: CounterDeltaRow) -> Result<CounterDelta, StoreError> {

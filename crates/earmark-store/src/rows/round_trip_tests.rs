@@ -262,9 +262,10 @@ proptest! {
     fn states_of_holds(state in hold_state()) {
         let held = hold_in(state.clone());
         let column = HoldStateFilter::of(&held).as_str();
-        let outcome = hold::outcome_to_text(&state);
-        prop_assert_eq!(outcome.is_none(), held.is_open());
-        prop_assert_eq!(hold::state_from_text(column, outcome.as_deref()).unwrap(), state);
+        let ended = held.ended().unwrap_or(held.expires);
+        let outcome = hold::outcome_to_text(&state, &held.parts);
+        let read = hold::state_from_columns(column, ended, outcome.as_deref(), &held.parts);
+        prop_assert_eq!(read.unwrap(), state);
     }
 
     #[test]
@@ -306,7 +307,7 @@ proptest! {
             entry::counters_from_text(some).err(),
             entry::grants_from_text(some).err(),
             hold::legs_from_text(&text).err(),
-            hold::state_from_text(&state, some).err(),
+            hold::state_from_columns(&state, TimestampMs(0), some, &[]).err(),
             key::target_from_columns(None, some).err(),
             key::target_from_columns(some, None).err(),
             tenant::windows_from_text(&text).err(),
@@ -351,9 +352,14 @@ fn formats_are_what_they_were() {
     let parts = r#"[[1795521600000,[["messages",3,3,true,false,[["messages/month","user=a%2Cb","2026-11-01",3,true,50,null]],[["grant_00000000000000000000000007",2]]]]]]"#;
     let read = hold::legs_from_text(parts).unwrap();
     assert_eq!(hold::legs_to_text(&read), parts);
-    let outcome = r#"{"at_ms":1,"charged":[["messages",2]],"late":true}"#;
-    let state = hold::state_from_text("settled", Some(outcome)).unwrap();
-    assert_eq!(hold::outcome_to_text(&state).as_deref(), Some(outcome));
+    let outcome = r#"{"charged":[["messages",2]],"late":true}"#;
+    let ended = TimestampMs(1);
+    let state = hold::state_from_columns("settled", ended, Some(outcome), &read).unwrap();
+    assert_eq!(hold::outcome_to_text(&state, &read).as_deref(), Some(outcome));
+    for state in ["settled", "released", "expired", "open"] {
+        let usual = hold::state_from_columns(state, ended, None, &read).unwrap();
+        assert_eq!(hold::outcome_to_text(&usual, &read), None, "{state}");
+    }
     let answer =
         r#"{"of":"adjust","seq":8,"counter":["messages/month","","2026-11-01"],"applied":-3}"#;
     let target = key::target_from_columns(None, Some(answer)).unwrap();

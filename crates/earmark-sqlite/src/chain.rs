@@ -1,0 +1,175 @@
+//! Chains: a tenant's entries and holds from the newest back.
+//!
+//! Entries and holds are stored in the order of commits, all tenants together: a batch then
+//! appends to a few pages, where an index by tenant would make it touch one for each tenant.
+//! Each row names the tenant's row before it, and `tenant_order` the newest. Lists are for
+//! people and go from the newest; the hot path never needs them.
+
+use earmark_core::{Entry, EntryId, Hold, HoldId, TenantId};
+use earmark_store::StoreError;
+use earmark_store::records::{
+    EntryPage, EntryPlace, EntryQuery, HoldPage, HoldQuery, HoldStateFilter,
+};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::store_error;
+use crate::rows::{Chain, chain_row, columns, entry_row, hold_row, previous_entry, previous_hold};
+
+/// Links followed for one page: what is looked for may be rare, and a snapshot must be short.
+/// A page that ends here says where the next one begins.
+const LINKS_PER_PAGE_MAX: usize = 50_000;
+
+fn sqlite(error: rusqlite::Error) -> StoreError {
+    store_error(&error)
+}
+
+/// Where the chains of a tenant begin.
+fn newest(connection: &Connection, tenant: &TenantId) -> Result<Chain, StoreError> {
+    let sql = "SELECT last_entry, last_hold FROM tenant_order WHERE tenant_id = ?1";
+    let mut statement = connection.prepare_cached(sql).map_err(sqlite)?;
+    let row = statement.query_row([tenant.as_str()], |row| Ok(chain_row(row, 0)));
+    row.optional().map_err(sqlite)?.transpose().map(Option::unwrap_or_default)
+}
+
+/// An entry of that tenant with the number of the one before it; `None` where the chain ends,
+/// by its beginning or by what was pruned.
+fn entry_at(
+    connection: &Connection,
+    tenant: &TenantId,
+    number: i64,
+) -> Result<Option<(Entry, i64)>, StoreError> {
+    let sql =
+        concat!("SELECT ", columns!(entry), " FROM entry WHERE entry_no = ?1 AND tenant_id = ?2");
+    let mut statement = connection.prepare_cached(sql).map_err(sqlite)?;
+    let row = statement.query_row(params![number, tenant.as_str()], |row| {
+        Ok(entry_row(row).and_then(|entry| Ok((entry, previous_entry(row)?))))
+    });
+    row.optional().map_err(sqlite)?.transpose()
+}
+
+/// A page of a tenant's ledger.
+pub(crate) fn entries(
+    connection: &Connection,
+    query: &EntryQuery,
+) -> Result<EntryPage, StoreError> {
+    let mut page = EntryPage::default();
+    let mut number = match query.before {
+        Some(place) if place.position > 0 => place.position,
+        _ => newest(connection, &query.tenant)?.last_entry,
+    };
+    let mut last: Option<EntryId> = query.before.map(|place| place.entry);
+    for _ in 0..LINKS_PER_PAGE_MAX {
+        let Some((entry, previous)) = entry_at(connection, &query.tenant, number)? else {
+            return Ok(page);
+        };
+        let is_wanted = query.before.is_none_or(|place| entry.id < place.entry)
+            && query.user.as_ref().is_none_or(|user| is_of_user(&entry, user));
+        if is_wanted {
+            if page.entries.len() == query.count {
+                break;
+            }
+            last = Some(entry.id);
+            page.entries.push(entry);
+        }
+        number = previous;
+    }
+    page.next = last.map(|entry| EntryPlace { entry, position: number });
+    Ok(page)
+}
+
+fn is_of_user(entry: &Entry, user: &str) -> bool {
+    entry.dimensions.iter().any(|(name, value)| name.as_str() == "user" && value.as_str() == user)
+}
+
+/// The whole ledger of a tenant, oldest first.
+pub(crate) fn all_entries(
+    connection: &Connection,
+    tenant: &TenantId,
+) -> Result<Vec<Entry>, StoreError> {
+    let mut entries = Vec::new();
+    let mut number = newest(connection, tenant)?.last_entry;
+    while let Some((entry, previous)) = entry_at(connection, tenant, number)? {
+        entries.push(entry);
+        number = previous;
+    }
+    entries.reverse();
+    Ok(entries)
+}
+
+fn hold_at(
+    connection: &Connection,
+    tenant: &TenantId,
+    id: HoldId,
+) -> Result<Option<(Hold, Option<HoldId>)>, StoreError> {
+    let sql =
+        concat!("SELECT ", columns!(hold), " FROM hold WHERE hold_id = ?1 AND tenant_id = ?2");
+    let mut statement = connection.prepare_cached(sql).map_err(sqlite)?;
+    let row = statement.query_row(params![id.to_string(), tenant.as_str()], |row| {
+        Ok(hold_row(row).and_then(|hold| Ok((hold, previous_hold(row)?))))
+    });
+    row.optional().map_err(sqlite)?.transpose()
+}
+
+/// A page of a tenant's holds: open ones by their index, the others by the chain.
+pub(crate) fn holds(connection: &Connection, query: &HoldQuery) -> Result<HoldPage, StoreError> {
+    if query.state == Some(HoldStateFilter::Open) {
+        return open_holds(connection, query);
+    }
+    let mut page = HoldPage::default();
+    let (mut next, mut skips) = match query.before {
+        // A place that is still there goes on behind it.
+        Some(before) => match hold_at(connection, &query.tenant, before)? {
+            Some((_, previous)) => (previous, false),
+            None => (newest_hold(connection, &query.tenant)?, true),
+        },
+        None => (newest_hold(connection, &query.tenant)?, false),
+    };
+    let mut last = query.before;
+    for _ in 0..LINKS_PER_PAGE_MAX {
+        let Some(id) = next else { return Ok(page) };
+        let Some((hold, previous)) = hold_at(connection, &query.tenant, id)? else {
+            return Ok(page);
+        };
+        skips = skips && query.before.is_some_and(|before| id >= before);
+        let is_wanted = query.state.is_none_or(|state| HoldStateFilter::of(&hold) == state);
+        if is_wanted && !skips {
+            if page.holds.len() == query.count {
+                page.next = page.holds.last().map(|hold| hold.id);
+                return Ok(page);
+            }
+            page.holds.push(hold);
+        }
+        last = Some(id);
+        next = previous;
+    }
+    page.next = last;
+    Ok(page)
+}
+
+fn newest_hold(connection: &Connection, tenant: &TenantId) -> Result<Option<HoldId>, StoreError> {
+    let id = newest(connection, tenant)?.last_hold;
+    Some(id.as_str()).filter(|id| !id.is_empty()).map(earmark_store::rows::read).transpose()
+}
+
+fn open_holds(connection: &Connection, query: &HoldQuery) -> Result<HoldPage, StoreError> {
+    let sql = concat!(
+        "SELECT ",
+        columns!(hold),
+        " FROM hold WHERE tenant_id = ?1 AND state = 'open' AND (?2 IS NULL OR hold_id < ?2) \
+         ORDER BY hold_id DESC LIMIT ?3"
+    );
+    let before = query.before.map(|id| id.to_string());
+    let one_more = i64::try_from(query.count).unwrap_or(i64::MAX - 1) + 1;
+    let mut statement = connection.prepare_cached(sql).map_err(sqlite)?;
+    let mut rows =
+        statement.query(params![query.tenant.as_str(), before, one_more]).map_err(sqlite)?;
+    let mut page = HoldPage::default();
+    while let Some(row) = rows.next().map_err(sqlite)? {
+        if page.holds.len() == query.count {
+            page.next = page.holds.last().map(|hold| hold.id);
+            break;
+        }
+        page.holds.push(hold_row(row)?);
+    }
+    Ok(page)
+}
