@@ -290,7 +290,14 @@ impl Account {
         self.tenant_change = TenantChange::None;
         self.idle_offered = false;
         self.legs_changed.clear();
+        let is_new = !self.tenant_stored;
         self.tenant_stored = matches!(self.tenant, Some(Some(_)));
+        if is_new && self.tenant_stored {
+            // A tenant that came to be here: everything there is of it is here.
+            self.live_grants = true;
+            self.all_counters = true;
+            self.offered_all_open_holds();
+        }
         self.counters.committed(|_| true);
         self.holds.committed(Hold::is_open);
         self.grants.committed(|_| true);
@@ -337,7 +344,10 @@ impl Account {
 
     /// A counter.
     pub fn counter(&self, key: &CounterKey) -> Loaded<&Counter> {
-        self.or_absent(self.counters.get(key))
+        match self.or_absent(self.counters.get(key)) {
+            Loaded::NotLoaded if self.all_counters => Loaded::Absent,
+            loaded => loaded,
+        }
     }
 
     /// A hold.
