@@ -79,7 +79,7 @@ impl Saver<'_, '_> {
         }
         // Last, since it names the newest entry and hold.
         match changes.tenant {
-            Some((row, how_much, _)) => self.tenant(row, how_much),
+            Some((row, how_much, is_stored)) => self.tenant(row, how_much, is_stored),
             None => self.chain(),
         }
     }
@@ -96,23 +96,29 @@ impl Saver<'_, '_> {
         )
     }
 
-    fn tenant(&mut self, row: &Tenant, how_much: TenantChange) -> rusqlite::Result<()> {
-        execute(
-            self.connection,
-            &mut self.statements.order,
-            "INSERT INTO tenant_order (tenant_id, seq, last_ms, open_holds, last_entry, last_hold) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (tenant_id) DO UPDATE SET \
-             seq = excluded.seq, last_ms = excluded.last_ms, open_holds = excluded.open_holds, \
-             last_entry = excluded.last_entry, last_hold = excluded.last_hold",
-            params![
-                self.tenant,
-                row.seq,
-                row.last.0,
-                row.open_holds,
-                self.chain.last_entry,
-                self.chain.last_hold
-            ],
-        )?;
+    fn tenant(
+        &mut self,
+        row: &Tenant,
+        how_much: TenantChange,
+        is_stored: bool,
+    ) -> rusqlite::Result<()> {
+        let params = params![
+            self.tenant,
+            row.seq,
+            row.last.0,
+            row.open_holds,
+            self.chain.last_entry,
+            self.chain.last_hold
+        ];
+        if is_stored {
+            let sql = "UPDATE tenant_order SET seq = ?2, last_ms = ?3, open_holds = ?4, \
+                       last_entry = ?5, last_hold = ?6 WHERE tenant_id = ?1";
+            execute(self.connection, &mut self.statements.order, sql, params)?;
+        } else {
+            let sql = "INSERT INTO tenant_order (tenant_id, seq, last_ms, open_holds, last_entry, \
+                       last_hold) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+            self.execute(sql, params)?;
+        }
         if how_much != TenantChange::All {
             return Ok(());
         }
