@@ -205,6 +205,13 @@ impl Account {
         self.due_through = (TimestampMs::MAX, HoldId::MAX);
     }
 
+    /// The time up to which a store loads what is due: never before the tenant's last change,
+    /// as decisions have it (R8). A clock that is a little behind would otherwise make a
+    /// decision ask for due holds that its store never loads.
+    pub fn due_time(&self, clock: TimestampMs) -> TimestampMs {
+        self.tenant().present().map_or(clock, |tenant| clock.max(tenant.last))
+    }
+
     // ── what a store asks ────────────────────────────────────────────────────────────────
 
     /// Up to where open holds in order of (expiry, id) have been offered.

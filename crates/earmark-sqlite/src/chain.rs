@@ -44,7 +44,15 @@ fn entry_at(
     let row = statement.query_row(params![number, tenant.as_str()], |row| {
         Ok(entry_row(row).and_then(|entry| Ok((entry, previous_entry(row)?))))
     });
-    row.optional().map_err(sqlite)?.transpose()
+    let found = row.optional().map_err(sqlite)?.transpose()?;
+    // Numbers only grow: anything else is damage, and following it would never end.
+    match found {
+        Some((entry, previous)) if previous >= number => {
+            let what = format!("entry {} of {tenant}: the one before it is {previous}", entry.id);
+            Err(StoreError::Damaged(what))
+        }
+        found => Ok(found),
+    }
 }
 
 /// A page of a tenant's ledger.
@@ -64,14 +72,15 @@ pub(crate) fn entries(
         };
         let is_wanted = query.before.is_none_or(|place| entry.id < place.entry)
             && query.user.as_ref().is_none_or(|user| is_of_user(&entry, user));
+        if is_wanted && page.entries.len() == query.count {
+            break;
+        }
+        // Every link counts, wanted or not: the next page begins behind the last one.
+        last = Some(entry.id);
+        number = previous;
         if is_wanted {
-            if page.entries.len() == query.count {
-                break;
-            }
-            last = Some(entry.id);
             page.entries.push(entry);
         }
-        number = previous;
     }
     page.next = last.map(|entry| EntryPlace { entry, position: number });
     Ok(page)

@@ -29,6 +29,7 @@ pub(crate) fn load(
     if need.tenant && !loader.tenant(account, chain)? {
         return Ok(());
     }
+    let now = account.due_time(now);
     for key in &need.keys {
         loader.key(account, key)?;
     }

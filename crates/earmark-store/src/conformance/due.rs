@@ -142,6 +142,27 @@ pub async fn extended_and_ended_holds_are_due_no_longer<H: Harness>() {
     assert_rounds(&world, &due).await;
 }
 
+pub async fn a_clock_a_little_behind_still_finds_what_is_due<H: Harness>() {
+    let mut world = World::<H>::fresh().await;
+    world.put_tenant("acme", "free").await;
+    for id in 0..50 {
+        world.command("acme", one_message(id)).await;
+    }
+    // A denial asks for all that is due, also where that is nothing.
+    world.advance_ms(-100);
+    let full = world.command("acme", one_message(50)).await;
+    assert!(matches!(full, Execution::Denied(_)), "{full:?}");
+    world.reopen().await;
+    let full = world.command("acme", one_message(50)).await;
+    assert!(matches!(full, Execution::Denied(_)), "{full:?}");
+    // All are due by the tenant's time, and by the clock none is.
+    world.advance_ms(300_100);
+    world.done("acme", Operation::Sweep).await;
+    world.advance_ms(-100);
+    let all = Operation::Hold(hold_of(51, &[("messages", 50)], &[]));
+    world.done("acme", all).await;
+}
+
 pub async fn everything_due_expires_before_anybody_is_denied<H: Harness>() {
     let mut world = World::<H>::fresh().await;
     world.put_tenant("acme", "free").await;

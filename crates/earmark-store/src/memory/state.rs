@@ -207,6 +207,7 @@ impl State {
             }
             account.offered_live_grants();
         }
+        let now = account.due_time(now);
         for key in &need.keys {
             let row = rows.keys.get(key).cloned();
             if let Some(KeyRow { target: KeyTarget::Hold(id), .. }) = &row {
