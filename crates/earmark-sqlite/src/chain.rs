@@ -182,3 +182,56 @@ fn open_holds(connection: &Connection, query: &HoldQuery) -> Result<HoldPage, St
     }
     Ok(page)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A chain of entries of one tenant; `(number, previous, user)`.
+    fn chain(rows: &[(i64, i64, &str)]) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("../migrations/0001_first.sql")).unwrap();
+        for (number, previous, user) in rows {
+            connection
+                .execute(
+                    "INSERT INTO entry (entry_no, tenant_id, seq, line, previous, at_ms, kind, \
+                     amount, dimensions, late, overrun) \
+                     VALUES (?1, 'acme', ?1, 0, ?2, 0, 'charge', 1, ?3, 0, 0)",
+                    params![number, previous, format!("{{\"user\":\"{user}\"}}")],
+                )
+                .unwrap();
+        }
+        let last = rows.last().map_or(0, |row| row.0);
+        connection
+            .execute("INSERT INTO tenant_order VALUES ('acme', ?1, 0, 0, ?1, '')", [last])
+            .unwrap();
+        connection
+    }
+
+    #[test]
+    fn a_rare_users_entries_are_found_behind_any_number_of_others() {
+        let others = i64::try_from(LINKS_PER_PAGE_MAX).unwrap() + 10;
+        let mut rows = vec![(1, 0, "rare")];
+        rows.extend((2..=others).map(|number| (number, number - 1, "other")));
+        let connection = chain(&rows);
+        let tenant = TenantId::new("acme").unwrap();
+        let user = Some("rare".to_owned());
+        let mut query = EntryQuery { tenant, user, before: None, count: 5 };
+        let first = entries(&connection, &query).unwrap();
+        assert!(first.entries.is_empty());
+        query.before = Some(first.next.unwrap());
+        let second = entries(&connection, &query).unwrap();
+        assert_eq!(second.entries.iter().map(|entry| entry.id.seq).collect::<Vec<_>>(), [1]);
+        assert_eq!(second.next, None);
+    }
+
+    #[test]
+    fn a_damaged_link_is_named_and_not_followed() {
+        let tenant = TenantId::new("acme").unwrap();
+        for previous in [2, 3] {
+            let connection = chain(&[(1, 0, "u"), (2, previous, "u")]);
+            let error = all_entries(&connection, &tenant).unwrap_err();
+            assert!(matches!(error, StoreError::Damaged(_)), "{error}");
+        }
+    }
+}

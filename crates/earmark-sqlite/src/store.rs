@@ -105,10 +105,28 @@ impl SqliteStore {
     }
 
     async fn writer(&self) -> Result<OwnedMutexGuard<Writer>, StoreError> {
-        match &self.writer {
-            Some(writer) => Ok(Arc::clone(writer).lock_owned().await),
-            None => Err(StoreError::Unavailable("opened for reading only".into())),
+        let Some(writer) = &self.writer else {
+            return Err(StoreError::Unavailable("opened for reading only".into()));
+        };
+        let writer = Arc::clone(writer).lock_owned().await;
+        if writer.failed {
+            // Whoever asks next must not be answered from a disk that failed a sync (R37).
+            return Err(StoreError::Fatal("the disk has failed; start again to recover".into()));
         }
+        Ok(writer)
+    }
+
+    /// Changes something outside of batches. A disk that fails here has failed for batches, too.
+    async fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut writer = self.writer().await?;
+        let changed = change(&mut writer.connection);
+        if matches!(changed, Err(StoreError::Fatal(_))) {
+            writer.leave_to_recovery();
+        }
+        changed
     }
 
     /// Asks a question on a reader connection, off the async threads.
@@ -279,13 +297,15 @@ impl Records for SqliteStore {
         change: ConfigChange,
     ) -> BoxFuture<'_, Result<Option<Config>, StoreError>> {
         Box::pin(async move {
-            let mut writer = self.writer().await?;
             let now_ms = self.clock.now().0;
-            if config::put(&mut writer.connection, expected, &change, now_ms)? {
-                config::load(&writer.connection).map(Some)
-            } else {
-                Ok(None)
-            }
+            self.change(|connection| {
+                if config::put(connection, expected, &change, now_ms)? {
+                    config::load(connection).map(Some)
+                } else {
+                    Ok(None)
+                }
+            })
+            .await
         })
     }
 
@@ -312,10 +332,9 @@ impl Records for SqliteStore {
     }
 
     fn add_api_key(&self, record: ApiKeyRecord) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            let writer = self.writer().await?;
+        Box::pin(self.change(move |connection| {
             let ApiKeyRecord { id, kind, tenant, user, name, digest, created, revoked } = record;
-            let added = writer.connection.execute(
+            let added = connection.execute(
                 "INSERT INTO api_key (key_id, kind, tenant_id, user, name, digest, created_ms, \
                  revoked_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 params![
@@ -330,7 +349,7 @@ impl Records for SqliteStore {
                 ],
             );
             added.map(|_| ()).map_err(|error| store_error(&error))
-        })
+        }))
     }
 
     fn api_keys(
@@ -341,17 +360,37 @@ impl Records for SqliteStore {
     }
 
     fn revoke_api_key(&self, id: String) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move {
-            let writer = self.writer().await?;
-            let revoked = writer.connection.execute(
+        let now_ms = self.clock.now().0;
+        Box::pin(self.change(move |connection| {
+            let revoked = connection.execute(
                 "UPDATE api_key SET revoked_ms = ?2 WHERE key_id = ?1 AND revoked_ms IS NULL",
-                params![id, self.clock.now().0],
+                params![id, now_ms],
             );
             revoked.map(|rows| rows == 1).map_err(|error| store_error(&error))
-        })
+        }))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.read(|connection| config::version(connection).map(|_| ())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_disk_that_fails_outside_of_a_batch_stops_batches_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(OpenOptions::new(directory.path())).unwrap();
+        assert!(store.begin(BatchNeed::default()).await.is_ok());
+        let failing = |_: &mut Connection| Err::<(), _>(StoreError::Fatal("sync".into()));
+        assert!(store.change(failing).await.is_err());
+        let begun = store.begin(BatchNeed::default()).await;
+        assert!(matches!(begun.err(), Some(StoreError::Fatal(_))));
+        assert!(matches!(store.revoke_api_key("k".into()).await, Err(StoreError::Fatal(_))));
+        // What was committed before is there at the next start.
+        drop(store);
+        assert!(SqliteStore::open(OpenOptions::new(directory.path())).is_ok());
     }
 }
