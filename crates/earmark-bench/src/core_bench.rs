@@ -30,7 +30,8 @@ pub(crate) fn run(lasting: Duration) -> anyhow::Result<()> {
                     "not admitted"
                 );
             }
-            account.committed();
+            account.committed(1);
+            account.forget(1);
             lifecycles += 1_000;
         }
         let rate = per_second(lifecycles, started.elapsed());

@@ -33,9 +33,6 @@ pub struct Account {
     all_open_holds: bool,
     /// Whether idle rolling counters have been offered since the last commit.
     idle_offered: bool,
-    /// Holds whose legs have changed since they were made, which is rare: a store need not
-    /// write the legs of the others again.
-    pub(crate) legs_changed: BTreeSet<HoldId>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) events: Vec<Event>,
 }
@@ -77,11 +74,6 @@ impl<'a> Changes<'a> {
         self.account.holds.changes()
     }
 
-    /// Whether the legs of a stored hold must be written again.
-    pub fn legs_changed(&self, hold: HoldId) -> bool {
-        self.account.legs_changed.contains(&hold)
-    }
-
     /// Grants, final states.
     pub fn grants(&self) -> impl Iterator<Item = RowChange<'a, GrantId, Grant>> + use<'a> {
         self.account.grants.changes()
@@ -112,6 +104,12 @@ impl<'a> Changes<'a> {
     }
 }
 
+/// Estimates of memory by row.
+const ACCOUNT_BYTES: usize = 1_000;
+const COUNTER_BYTES: usize = 300;
+const HOLD_BYTES: usize = 700;
+const GRANT_BYTES: usize = 250;
+
 /// Before every (expiry, id).
 const NOTHING_DUE: (TimestampMs, HoldId) = (TimestampMs::MIN, HoldId(0));
 
@@ -134,7 +132,6 @@ impl Account {
             all_counters: false,
             all_open_holds: false,
             idle_offered: false,
-            legs_changed: BTreeSet::new(),
             entries: Vec::new(),
             events: Vec::new(),
         }
@@ -291,12 +288,10 @@ impl Account {
         })
     }
 
-    /// After a commit: what is here is what the store has. Ended holds and keys are
-    /// forgotten, since few are asked for again.
-    pub fn committed(&mut self) {
+    /// After a commit, the store's `commit`-th: what is here is what was written.
+    pub fn committed(&mut self, commit: u64) {
         self.tenant_change = TenantChange::None;
         self.idle_offered = false;
-        self.legs_changed.clear();
         let is_new = !self.tenant_stored;
         self.tenant_stored = matches!(self.tenant, Some(Some(_)));
         if is_new && self.tenant_stored {
@@ -305,11 +300,10 @@ impl Account {
             self.all_counters = true;
             self.offered_all_open_holds();
         }
-        self.counters.committed(|_| true);
-        self.holds.committed(Hold::is_open);
-        self.grants.committed(|_| true);
-        self.keys.committed(|_| false);
-        self.keys.forget_unchanged();
+        self.counters.committed(commit, |_| true);
+        self.holds.committed(commit, Hold::is_open);
+        self.grants.committed(commit, |_| true);
+        self.keys.committed(commit, |_| false);
         self.entries.clear();
         self.events.clear();
         self.combinations.retain(|_, combination| {
@@ -321,9 +315,23 @@ impl Account {
         });
     }
 
-    /// How many rows are here: what keeping it costs.
-    pub fn rows(&self) -> usize {
-        self.counters.len() + self.holds.len() + self.grants.len() + self.combinations.len() + 1
+    /// Forgets ended holds, keys, and rows that are known not to be there, since few are
+    /// asked for again: as far as commits up to `through` wrote them last. A store whose
+    /// loading does not see later commits yet must not lose what these wrote.
+    pub fn forget(&mut self, through: u64) {
+        self.counters.forget(through, |_| true);
+        self.holds.forget(through, Hold::is_open);
+        self.grants.forget(through, |_| true);
+        self.keys.forget(through, |_| false);
+    }
+
+    /// About how much memory it takes.
+    pub fn bytes(&self) -> usize {
+        // Measured on accounts of one and of three limits, names and map nodes included.
+        ACCOUNT_BYTES
+            + COUNTER_BYTES * self.counters.len()
+            + HOLD_BYTES * self.holds.len()
+            + GRANT_BYTES * (self.grants.len() + self.keys.len() + self.combinations.len())
     }
 
     // ── what rules read ──────────────────────────────────────────────────────────────────

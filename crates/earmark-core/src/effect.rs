@@ -200,9 +200,6 @@ fn apply_to_hold(account: &mut Account, effect: Effect) {
             account.holds.put(hold.id, *hold);
         }
         Effect::Extended { hold: id, expires, dispatched, part, seq } => {
-            if part.is_some() {
-                account.legs_changed.insert(id);
-            }
             if let Some(hold) = account.holds.change(&id) {
                 account.open.remove(&(hold.expires, id));
                 account.open.insert((expires, id));
@@ -213,7 +210,6 @@ fn apply_to_hold(account: &mut Account, effect: Effect) {
             }
         }
         Effect::Reopened { hold: id, expires, dispatched, parts, seq } => {
-            account.legs_changed.insert(id);
             if let Some(hold) = account.holds.change(&id) {
                 account.open.insert((expires, id));
                 hold.state = HoldState::Open;
@@ -225,7 +221,6 @@ fn apply_to_hold(account: &mut Account, effect: Effect) {
             change_tenant(account, TenantChange::Order, |tenant| tenant.open_holds += 1);
         }
         Effect::PulledBack { hold: id, expires, parts, seq } => {
-            account.legs_changed.insert(id);
             if let Some(hold) = account.holds.change(&id) {
                 account.open.remove(&(hold.expires, id));
                 account.open.insert((expires, id));

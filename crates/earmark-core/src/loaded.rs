@@ -6,8 +6,8 @@
 //! Always holds: a row offered by a store never replaces one that is here already, since the
 //! one here may carry changes that the store does not have yet.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::name::{GrantId, HoldId, IdempotencyKey, LimitName};
 use crate::rows::CounterKey;
@@ -39,6 +39,10 @@ impl<T> Loaded<T> {
 pub(crate) struct Rows<K, V> {
     slots: BTreeMap<K, Slot<V>>,
     changed: Vec<K>,
+    /// Rows that were looked up since the last commit.
+    offered: Vec<K>,
+    /// Rows that need not stay, with the commit that wrote them.
+    leaving: VecDeque<(u64, K)>,
 }
 
 #[derive(Debug, Clone)]
@@ -48,6 +52,8 @@ struct Slot<V> {
     /// it inserts or updates.
     stored: bool,
     changed: bool,
+    /// The last commit that wrote it, 0 for none since it is here.
+    written_in: u64,
 }
 
 /// One row that a commit must write.
@@ -63,7 +69,12 @@ pub struct RowChange<'a, K, V> {
 
 impl<K, V> Default for Rows<K, V> {
     fn default() -> Self {
-        Self { slots: BTreeMap::new(), changed: Vec::new() }
+        Self {
+            slots: BTreeMap::new(),
+            changed: Vec::new(),
+            offered: Vec::new(),
+            leaving: VecDeque::new(),
+        }
     }
 }
 
@@ -79,12 +90,10 @@ impl<K: Ord + Clone, V> Rows<K, V> {
     /// Takes what a store answered, unless the row is here already; says whether it was
     /// taken.
     pub(crate) fn offer(&mut self, key: K, row: Option<V>) -> bool {
-        let mut taken = false;
-        self.slots.entry(key).or_insert_with(|| {
-            taken = true;
-            Slot { stored: row.is_some(), row, changed: false }
-        });
-        taken
+        let Entry::Vacant(slot) = self.slots.entry(key) else { return false };
+        self.offered.push(slot.key().clone());
+        slot.insert(Slot { stored: row.is_some(), row, changed: false, written_in: 0 });
+        true
     }
 
     /// The row to change, created by `create` when there is none.
@@ -93,6 +102,7 @@ impl<K: Ord + Clone, V> Rows<K, V> {
             row: None,
             stored: false,
             changed: false,
+            written_in: 0,
         });
         if !slot.changed {
             slot.changed = true;
@@ -113,14 +123,14 @@ impl<K: Ord + Clone, V> Rows<K, V> {
     }
 
     pub(crate) fn put(&mut self, key: K, row: V) {
-        let changed = Slot { row: Some(row), stored: false, changed: true };
+        let changed = Slot { row: Some(row), stored: false, changed: true, written_in: 0 };
         match self.slots.entry(key) {
             Entry::Occupied(mut slot) => {
                 if !slot.get().changed {
                     self.changed.push(slot.key().clone());
                 }
-                let stored = slot.get().stored;
-                slot.insert(Slot { stored, ..changed });
+                let Slot { stored, written_in, .. } = *slot.get();
+                slot.insert(Slot { stored, written_in, ..changed });
             }
             Entry::Vacant(slot) => {
                 self.changed.push(slot.key().clone());
@@ -156,27 +166,39 @@ impl<K: Ord + Clone, V> Rows<K, V> {
         !self.changed.is_empty()
     }
 
-    /// After a commit: what is here is what the store has. Written rows that `keep` does not
-    /// want are forgotten: they become NotLoaded.
-    pub(crate) fn committed(&mut self, keep: impl Fn(&V) -> bool) {
+    /// After a commit: what is here is what was written. Rows that `keep` does not want, and
+    /// those that are not there, leave by [`forget`](Self::forget).
+    pub(crate) fn committed(&mut self, commit: u64, keep: impl Fn(&V) -> bool) {
         for key in self.changed.drain(..) {
-            if let Entry::Occupied(mut slot) = self.slots.entry(key) {
-                match &slot.get().row {
-                    Some(row) if keep(row) => {
-                        slot.get_mut().changed = false;
-                        slot.get_mut().stored = true;
-                    }
-                    _ => {
-                        slot.remove();
-                    }
-                }
+            let Some(slot) = self.slots.get_mut(&key) else { continue };
+            slot.changed = false;
+            slot.stored = slot.row.is_some();
+            slot.written_in = commit;
+            if !slot.row.as_ref().is_some_and(&keep) {
+                self.leaving.push_back((commit, key));
+            }
+        }
+        for key in self.offered.drain(..) {
+            let is_only_looked_at =
+                |slot: &Slot<V>| slot.written_in == 0 && !slot.row.as_ref().is_some_and(&keep);
+            if self.slots.get(&key).is_some_and(is_only_looked_at) {
+                self.slots.remove(&key);
             }
         }
     }
 
-    /// Forgets everything that a commit does not have to write.
-    pub(crate) fn forget_unchanged(&mut self) {
-        self.slots.retain(|_, slot| slot.changed);
+    /// Forgets what need not stay, as far as commits up to `through` wrote it last: it
+    /// becomes NotLoaded.
+    pub(crate) fn forget(&mut self, through: u64, keep: impl Fn(&V) -> bool) {
+        while self.leaving.front().is_some_and(|(commit, _)| *commit <= through) {
+            let Some((_, key)) = self.leaving.pop_front() else { return };
+            // Written again since: then it leaves with that commit, or has come to stay.
+            let Entry::Occupied(slot) = self.slots.entry(key) else { continue };
+            let Slot { row, changed, written_in, .. } = slot.get();
+            if !changed && *written_in <= through && !row.as_ref().is_some_and(&keep) {
+                slot.remove();
+            }
+        }
     }
 
     pub(crate) fn present(&self) -> impl Iterator<Item = (&K, &V)> {

@@ -1,3 +1,14 @@
+-- How far these tables are: batches are in the log first (one row).
+CREATE TABLE log (
+  id          INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+  log_id      INTEGER NOT NULL,          -- the log that belongs to these tables
+  folded      INTEGER NOT NULL,          -- number of the last batch that is in them
+  last_entry  INTEGER NOT NULL,          -- largest entry_no ever
+  is_closed   INTEGER NOT NULL           -- 1: all is here, the log is gone
+) STRICT;
+
+INSERT INTO log VALUES (1, 0, 0, 0, 1);
+
 -- Amounts are whole numbers, times are milliseconds since 1970 in UTC, nested parts are JSON.
 
 CREATE TABLE tenant (
@@ -56,7 +67,7 @@ CREATE TABLE hold (
   legs            TEXT NOT NULL,         -- parts with their meters, counters and grants
   outcome         TEXT,                  -- how it ended, where that is not as most do
   seq             INTEGER NOT NULL,
-  previous        TEXT NOT NULL,         -- the tenant's hold before it, empty for none
+  previous        TEXT,                  -- the tenant's hold before it, empty for none
   idempotency_key TEXT,
   digest          BLOB,
   metadata        TEXT,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use earmark_store::{CommitError, StoreError};
+use earmark_store::StoreError;
 use rusqlite::ErrorCode;
 
 /// Why a data directory cannot be opened; says what to do.
@@ -86,6 +86,41 @@ pub enum OpenError {
         /// Its log.
         log: PathBuf,
     },
+    /// The store was not closed, and its log is gone.
+    #[error(
+        "{} was not closed, and the log that belongs to it is gone: put {} and {} back beside it, \
+         or restore the last backup",
+        .0.display(), "earmark.log-0", "earmark.log-1"
+    )]
+    NoLog(PathBuf),
+    /// The log cannot be what was written.
+    #[error("the log in {} is damaged ({why}); restore the last backup", .directory.display())]
+    LogDamaged {
+        /// Where.
+        directory: PathBuf,
+        /// How.
+        why: String,
+    },
+    /// The log has another layout.
+    #[error(
+        "the log in {} has format {found}, this version knows {known}; start and stop the version \
+         that wrote it once",
+        .directory.display()
+    )]
+    LogFormat {
+        /// Where.
+        directory: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The one that is known.
+        known: u32,
+    },
+    /// The store was not closed, and reading it only does not suffice.
+    #[error(
+        "{} was not closed; start `earmark serve` once, or run this as a user who may write there",
+        .0.display()
+    )]
+    NotClosed(PathBuf),
     /// There is nothing to read.
     #[error("{} does not exist; `earmark serve` creates it", .0.display())]
     Missing(PathBuf),
@@ -109,21 +144,5 @@ pub(crate) fn store_error(error: &rusqlite::Error) -> StoreError {
             | ErrorCode::CannotOpen,
         ) => StoreError::Fatal(error.to_string()),
         _ => StoreError::Unavailable(error.to_string()),
-    }
-}
-
-/// The seam's error for a failed commit. `rolled_back` says whether SQLite is out of the
-/// transaction: then nothing was changed.
-pub(crate) fn commit_error(error: &rusqlite::Error, rolled_back: bool) -> CommitError {
-    let is_io = matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    );
-    // After a failed sync nobody knows what the disk has: recovery at the next start does
-    // (R37). A full disk rolls back cleanly.
-    if is_io || !rolled_back {
-        CommitError::Fatal(error.to_string())
-    } else {
-        CommitError::RolledBack(error.to_string())
     }
 }

@@ -105,7 +105,7 @@ fn make_directory(directory: &Path) -> std::io::Result<()> {
 
 /// Makes what is created readable by its owner only; SQLite's log and index beside the
 /// database take over its mode.
-fn owners(options: &mut OpenOptions) -> &mut OpenOptions {
+pub(crate) fn owners(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options
@@ -155,6 +155,16 @@ pub(crate) fn reader(path: &Path) -> Result<Connection, OpenError> {
     connection.execute_batch("PRAGMA query_only = ON;").map_err(sqlite)?;
     connection.busy_timeout(std::time::Duration::from_secs(2)).map_err(sqlite)?;
     crate::migrate::check_readable(&connection, path)?;
+    Ok(connection)
+}
+
+/// The connection that loads what batches need.
+pub(crate) fn loader(path: &Path) -> Result<Connection, OpenError> {
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let connection = reader(path)?;
+    let pages = format!("PRAGMA cache_size = -{WRITER_CACHE_KIB};");
+    connection.execute_batch(&pages).map_err(sqlite)?;
+    connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
 

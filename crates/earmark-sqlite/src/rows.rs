@@ -74,18 +74,21 @@ fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(what.to_owned())
 }
 
-/// Where a tenant's entries and holds end, from which each names the one before it.
+/// Where a tenant's entries and holds end, from which each names the one before it; and the
+/// batch that said so.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Chain {
     /// Number of the newest entry, 0 for none.
     pub(crate) last_entry: i64,
     /// Id of the newest hold, empty for none.
     pub(crate) last_hold: String,
+    /// The last batch that wrote something of the tenant, 0 for none since it was loaded.
+    pub(crate) written_in: u64,
 }
 
 /// Reads `last_entry, last_hold` from column `at` on.
 pub(crate) fn chain_row(row: &Row<'_>, at: usize) -> RowResult<Chain> {
-    Ok(Chain { last_entry: get(row, at)?, last_hold: get(row, at + 1)? })
+    Ok(Chain { last_entry: get(row, at)?, last_hold: get(row, at + 1)?, written_in: 0 })
 }
 
 /// Reads `columns!(tenant)` from column `at` on.

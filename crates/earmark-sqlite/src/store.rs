@@ -1,28 +1,22 @@
 //! The store itself: one writer under a lock, readers beside it.
 
-use std::collections::HashMap;
-use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use earmark_core::{Account, Need, TenantId, TimestampMs};
+use earmark_core::TenantId;
 use earmark_store::clock::{Clock, SystemClock};
 use earmark_store::records::{
     ApiKeyRecord, Books, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage, TenantQuery,
 };
-use earmark_store::{
-    BatchNeed, BoxFuture, CommitError, Config, ConfigChange, Records, Store, StoreError, Txn,
-};
+use earmark_store::{BatchNeed, BoxFuture, Config, ConfigChange, Records, Store, StoreError};
 use rusqlite::{Connection, params};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::cache::{AccountCache, Kept};
-use crate::error::{OpenError, commit_error, store_error};
-use crate::rows::Chain;
-use crate::{config, load, migrate, open, read, save};
-
-/// Rows kept in memory: about 100 bytes each with their overhead, so tens of megabytes.
-const CACHE_ROWS_MAX: usize = 400_000;
+use crate::error::{OpenError, store_error};
+use crate::folder::Folder;
+use crate::writer::{SqliteTxn, Writer};
+use crate::{config, migrate, open, read, recovery};
 
 /// Reader connections that are kept open.
 const IDLE_READERS_MAX: usize = 4;
@@ -46,24 +40,24 @@ impl OpenOptions {
 
 /// Earmark's embedded store.
 pub struct SqliteStore {
-    // Before the writer, and so dropped before it: only the last connection to be closed takes
-    // the log away, and one that reads cannot.
+    // Dropped in this order: only the last connection to be closed takes SQLite's log away,
+    // and one that reads cannot.
     readers: Arc<Readers>,
-    writer: Option<Arc<tokio::sync::Mutex<Writer>>>,
+    writing: Option<Writing>,
     clock: Arc<dyn Clock>,
 }
 
-struct Writer {
-    connection: Connection,
-    cache: AccountCache,
-    /// The disk has failed under a commit.
-    failed: bool,
-    /// Held as long as the writer lives.
-    _lock: File,
+/// What only the process that writes has.
+struct Writing {
+    writer: Arc<tokio::sync::Mutex<Writer>>,
+    folder: Arc<Folder>,
+    /// Version of the configuration in force.
+    config_version: Arc<AtomicI64>,
 }
 
 impl SqliteStore {
-    /// Opens a data directory for writing: creates it when it is new, and migrates it.
+    /// Opens a data directory for writing: creates it when it is new, migrates it, and brings
+    /// what a crash left in the log into the tables.
     pub fn open(options: OpenOptions) -> Result<Self, OpenError> {
         let OpenOptions { directory, clock, create } = options;
         let path = open::database_path(&directory);
@@ -74,22 +68,44 @@ impl SqliteStore {
         open::make_if_missing(&path, clock.now().0)?;
         let mut connection = open::writer(&path)?;
         migrate::migrate(&mut connection, &path, clock.now().0)?;
-        let cache = AccountCache::new(CACHE_ROWS_MAX);
-        let writer = Writer { connection, cache, failed: false, _lock: lock };
-        Ok(Self {
-            readers: Arc::new(Readers { path, idle: Mutex::default() }),
-            writer: Some(Arc::new(tokio::sync::Mutex::new(writer))),
-            clock,
-        })
+        let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
+        let version = config_version(&connection).map_err(sqlite)?;
+        let recovered = recovery::open(connection, &directory)?;
+        let loader = open::loader(&path)?;
+        let writer = Writer::new(directory, lock, loader, recovered)?;
+        let writing = Writing {
+            folder: Arc::clone(writer.folder()),
+            writer: Arc::new(tokio::sync::Mutex::new(writer)),
+            config_version: Arc::new(AtomicI64::new(version)),
+        };
+        let readers = Arc::new(Readers { path, idle: Mutex::default() });
+        Ok(Self { readers, writing: Some(writing), clock })
     }
 
-    /// Opens a data directory for reading only, beside the process that writes.
+    /// Opens a data directory for reading only. Beside a process that writes it sees all that
+    /// was committed before; later, a moment that may be shortly before. A store that was not
+    /// closed is recovered first.
     pub fn open_read_only(options: OpenOptions) -> Result<Self, OpenError> {
         let path = open::database_path(&options.directory);
-        let readers = Readers { path, idle: Mutex::default() };
+        let readers = Readers { path: path.clone(), idle: Mutex::default() };
         let first = readers.open()?;
+        let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
+        if !recovery::is_closed(&first).map_err(sqlite)? {
+            let OpenOptions { directory, clock, .. } = &options;
+            let writing = OpenOptions { clock: Arc::clone(clock), ..OpenOptions::new(directory) };
+            match Self::open(writing).map(drop) {
+                Ok(()) => {}
+                Err(OpenError::InUse(_)) => {
+                    recovery::catch_up(&first, directory).map_err(sqlite)?;
+                }
+                Err(OpenError::ReadOnly(_) | OpenError::Io { .. }) => {
+                    return Err(OpenError::NotClosed(path));
+                }
+                Err(error) => return Err(error),
+            }
+        }
         readers.put(first);
-        Ok(Self { writer: None, readers: Arc::new(readers), clock: options.clock })
+        Ok(Self { writing: None, readers: Arc::new(readers), clock: options.clock })
     }
 
     /// Looks through the file itself for damaged pages, values of the wrong type and indexes
@@ -104,29 +120,46 @@ impl SqliteStore {
         Ok(found)
     }
 
+    fn writing(&self) -> Result<&Writing, StoreError> {
+        let reads = || StoreError::Unavailable("opened for reading only".into());
+        self.writing.as_ref().ok_or_else(reads)
+    }
+
     async fn writer(&self) -> Result<OwnedMutexGuard<Writer>, StoreError> {
-        let Some(writer) = &self.writer else {
-            return Err(StoreError::Unavailable("opened for reading only".into()));
-        };
-        let writer = Arc::clone(writer).lock_owned().await;
-        if writer.failed {
-            // Whoever asks next must not be answered from a disk that failed a sync (R37).
-            return Err(StoreError::Fatal("the disk has failed; start again to recover".into()));
-        }
+        let writing = self.writing()?;
+        let writer = Arc::clone(&writing.writer).lock_owned().await;
+        // Whoever asks next must not be answered from a disk that failed a sync (R37).
+        writing.folder.check_disk()?;
         Ok(writer)
     }
 
-    /// Changes something outside of batches. A disk that fails here has failed for batches, too.
-    async fn change<T>(
+    /// Changes something outside of batches, off the async threads. A disk that fails here has
+    /// failed for batches, too.
+    async fn change<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
+        change: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let mut writer = self.writer().await?;
-        let changed = change(&mut writer.connection);
-        if matches!(changed, Err(StoreError::Fatal(_))) {
-            writer.leave_to_recovery();
+        let folder = Arc::clone(&self.writing()?.folder);
+        let changed = tokio::task::spawn_blocking(move || {
+            folder.check_disk()?;
+            let changed = change(&mut folder.connection());
+            if let Err(StoreError::Fatal(why)) = &changed {
+                folder.fail(why);
+            }
+            changed
+        });
+        changed.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
+    }
+
+    /// Asks about what batches write: whatever was committed when it was asked is seen.
+    async fn read_batches<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if let Some(writing) = &self.writing {
+            writing.folder.reach_all().await?;
         }
-        changed
+        self.read(question).await
     }
 
     /// Asks a question on a reader connection, off the async threads.
@@ -170,119 +203,18 @@ impl Readers {
     }
 }
 
-/// A batch under way: holds the writer until it is committed or dropped.
-pub struct SqliteTxn {
-    writer: OwnedMutexGuard<Writer>,
-    clock: TimestampMs,
-    config_version: i64,
-    accounts: Vec<Option<Account>>,
-    chains: HashMap<TenantId, Chain>,
-}
-
 impl Store for SqliteStore {
     type Txn = SqliteTxn;
 
     async fn begin(&self, need: BatchNeed) -> Result<SqliteTxn, StoreError> {
-        let mut writer = self.writer().await?;
-        let clock = self.clock.now();
-        let config_version = config::version(&writer.connection)?;
-        let mut accounts = Vec::with_capacity(need.tenants.len());
-        let mut chains = HashMap::with_capacity(need.tenants.len());
-        for (tenant, need) in need.tenants {
-            let Kept { mut account, mut chain } = match writer.cache.take(&tenant) {
-                Some(kept) => kept,
-                None => Kept { account: Account::new(tenant), chain: Chain::default() },
-            };
-            let need = Need { tenant: true, due: true, ..need };
-            // Nothing is written before `commit`, and nobody else writes: these reads need no
-            // transaction to agree with each other.
-            load::load(&writer.connection, &mut account, &mut chain, &need, clock)?;
-            chains.insert(account.id.clone(), chain);
-            accounts.push(Some(account));
-        }
-        Ok(SqliteTxn { writer, clock, config_version, accounts, chains })
+        let writer = self.writer().await?;
+        let config_version = self.writing()?.config_version.load(Ordering::Acquire);
+        SqliteTxn::begin(writer, need, self.clock.now(), config_version).await
     }
 
     async fn was_committed(&self, _batch: u128, _tenant: &TenantId) -> Result<bool, StoreError> {
         // An embedded commit is never unknown: it says yes, rolls back, or the engine stops.
         Err(StoreError::Fatal("an embedded store has no unknown outcomes".into()))
-    }
-}
-
-impl Txn for SqliteTxn {
-    fn clock(&self) -> TimestampMs {
-        self.clock
-    }
-
-    fn config_version(&self) -> i64 {
-        self.config_version
-    }
-
-    async fn load_config(&mut self) -> Result<Config, StoreError> {
-        config::load(&self.writer.connection)
-    }
-
-    fn take_accounts(&mut self) -> Vec<Option<Account>> {
-        std::mem::take(&mut self.accounts)
-    }
-
-    async fn load_more(&mut self, account: &mut Account, need: &Need) -> Result<(), StoreError> {
-        let chain = self.chains.entry(account.id.clone()).or_default();
-        load::load(&self.writer.connection, account, chain, need, self.clock)
-    }
-
-    async fn commit(mut self, _batch: u128, accounts: Vec<Account>) -> Result<(), CommitError> {
-        let mut kept: Vec<Kept> = Vec::with_capacity(accounts.len());
-        for account in accounts {
-            let chain = self.chains.remove(&account.id).unwrap_or_default();
-            kept.push(Kept { account, chain });
-        }
-        if kept.iter().any(|kept| kept.account.changes().is_some()) {
-            self.writer.write(&mut kept)?;
-        }
-        for mut kept in kept {
-            kept.account.committed();
-            self.writer.cache.put(kept);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Writer {
-    /// Leaves everything in one file and an empty log, even while somebody reads beside us,
-    /// when SQLite's own checkpoint at closing does nothing.
-    fn drop(&mut self) {
-        if !self.failed {
-            // What it cannot do now, the next opening does.
-            let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
-        }
-    }
-}
-
-impl Writer {
-    fn write(&mut self, accounts: &mut [Kept]) -> Result<(), CommitError> {
-        let written = self.connection.execute_batch("BEGIN IMMEDIATE").and_then(|()| {
-            save::save(&self.connection, accounts)?;
-            self.connection.execute_batch("COMMIT")
-        });
-        let Err(error) = written else { return Ok(()) };
-        if !self.connection.is_autocommit() {
-            // Its own error matters less than whether we are out of the transaction.
-            let _ = self.connection.execute_batch("ROLLBACK");
-        }
-        let error = commit_error(&error, self.connection.is_autocommit());
-        if matches!(error, CommitError::Fatal(_)) {
-            self.leave_to_recovery();
-        }
-        Err(error)
-    }
-
-    /// After a failed sync nobody knows what of the log is on the disk: it stays as it is for
-    /// the next opening to read, and nothing of it goes into the database now (R37).
-    fn leave_to_recovery(&mut self) {
-        self.failed = true;
-        let option = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-        let _ = self.connection.set_db_config(option, true);
     }
 }
 
@@ -298,37 +230,40 @@ impl Records for SqliteStore {
     ) -> BoxFuture<'_, Result<Option<Config>, StoreError>> {
         Box::pin(async move {
             let now_ms = self.clock.now().0;
-            self.change(|connection| {
-                if config::put(connection, expected, &change, now_ms)? {
-                    config::load(connection).map(Some)
-                } else {
-                    Ok(None)
+            let version = Arc::clone(&self.writing()?.config_version);
+            self.change(move |connection| {
+                if !config::put(connection, expected, &change, now_ms)? {
+                    return Ok(None);
                 }
+                let config = config::load(connection)?;
+                // Under the connection's lock, so versions are told in their order (R27).
+                version.store(config.catalog.version, Ordering::Release);
+                Ok(Some(config))
             })
             .await
         })
     }
 
     fn tenants(&self, query: TenantQuery) -> BoxFuture<'_, Result<TenantPage, StoreError>> {
-        Box::pin(self.read(move |connection| read::tenants(connection, &query)))
+        Box::pin(self.read_batches(move |connection| read::tenants(connection, &query)))
     }
 
     fn holds(&self, query: HoldQuery) -> BoxFuture<'_, Result<HoldPage, StoreError>> {
-        Box::pin(self.read(move |connection| read::holds(connection, &query)))
+        Box::pin(self.read_batches(move |connection| read::holds(connection, &query)))
     }
 
     fn entries(&self, query: EntryQuery) -> BoxFuture<'_, Result<EntryPage, StoreError>> {
-        Box::pin(self.read(move |connection| read::entries(connection, &query)))
+        Box::pin(self.read_batches(move |connection| read::entries(connection, &query)))
     }
 
     fn due_tenants(&self, count: usize) -> BoxFuture<'_, Result<Vec<TenantId>, StoreError>> {
         let now = self.clock.now();
-        Box::pin(self.read(move |connection| read::due_tenants(connection, count, now)))
+        Box::pin(self.read_batches(move |connection| read::due_tenants(connection, count, now)))
     }
 
     fn books(&self, tenant: TenantId) -> BoxFuture<'_, Result<Option<Books>, StoreError>> {
         let now = self.clock.now();
-        Box::pin(self.read(move |connection| read::books(connection, &tenant, now)))
+        Box::pin(self.read_batches(move |connection| read::books(connection, &tenant, now)))
     }
 
     fn add_api_key(&self, record: ApiKeyRecord) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -373,6 +308,10 @@ impl Records for SqliteStore {
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.read(|connection| config::version(connection).map(|_| ())))
     }
+}
+
+fn config_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT version FROM config", [], |row| row.get(0))
 }
 
 #[cfg(test)]

@@ -273,7 +273,8 @@ impl Script {
         let mut from_kept = self.store.clone();
         from_kept.write(&self.kept);
         self.store.write(&all);
-        self.kept.committed();
+        self.kept.committed(1);
+        self.kept.forget(1);
         assert_eq!(from_none, self.store, "rows of the account loaded step by step");
         assert_eq!(from_kept, self.store, "rows of the kept account");
         if let Execution::Done(answer) = &told

@@ -101,7 +101,8 @@ impl World {
     pub(crate) fn commit(&mut self) {
         invariant::check(&self.account).expect("an invariant is broken");
         write(&mut self.committed, &self.account);
-        self.account.committed();
+        self.account.committed(1);
+        self.account.forget(1);
     }
 
     /// Forgets the account, as an engine that needs the memory does after a commit.

@@ -353,7 +353,8 @@ pub async fn an_account_after_its_commit_equals_a_fresh_load<H: Harness>() {
         }
         let mut kept = account.clone();
         txn.commit(batch, vec![account]).await.unwrap();
-        kept.committed();
+        kept.committed(1);
+        kept.forget(1);
         drop(store);
         let fresh = world.account("t1", everything()).await;
         assert_eq!(visible(&kept), visible(&fresh));

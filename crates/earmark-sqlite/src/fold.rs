@@ -1,0 +1,201 @@
+//! Folding: bringing the rows of many batches into the tables in one transaction.
+//!
+//! Of the images of one key only the last is written, so that a counter that a thousand
+//! batches change costs one update, and a hold that has ended by then one insert.
+
+use std::fmt::Write as _;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection};
+use rustc_hash::FxHashMap;
+
+use crate::image::{Image, NoImage, Reader, Table};
+use crate::log::HEADER_BYTES;
+
+/// Why batches are not in the tables; nothing has changed.
+#[derive(Debug)]
+pub(crate) enum FoldError {
+    Sqlite(rusqlite::Error),
+    /// A bug, or memory that failed: the log's checksum was right.
+    NoImage,
+}
+
+impl From<rusqlite::Error> for FoldError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<NoImage> for FoldError {
+    fn from(_: NoImage) -> Self {
+        Self::NoImage
+    }
+}
+
+/// Brings batches into the tables, and that all up to `through` are there. Each batch is its
+/// record in the log: header and images.
+pub(crate) fn fold(
+    connection: &Connection,
+    batches: &[Vec<u8>],
+    through: u64,
+) -> Result<(), FoldError> {
+    let rows = LastImages::of(batches)?;
+    let last_entry = rows.last_entry();
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let written = rows.write(connection).and_then(|()| {
+        let sql = "UPDATE log SET folded = ?1, last_entry = max(last_entry, ?2)";
+        let mut statement = connection.prepare_cached(sql)?;
+        statement.execute([through.cast_signed(), last_entry])?;
+        connection.execute_batch("COMMIT")
+    });
+    if written.is_err() && !connection.is_autocommit() {
+        // Its own error matters less than whether we are out of the transaction.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    Ok(written?)
+}
+
+/// The last image of each key.
+struct LastImages<'b> {
+    values: Vec<ValueRef<'b>>,
+    images: Vec<LastImage>,
+}
+
+struct LastImage {
+    table: Table,
+    is_row: bool,
+    /// Where its values begin.
+    at: usize,
+}
+
+impl<'b> LastImages<'b> {
+    fn of(batches: &'b [Vec<u8>]) -> Result<Self, NoImage> {
+        let mut last = Self { values: Vec::new(), images: Vec::new() };
+        let mut by_key: FxHashMap<(Table, &[u8]), usize> = FxHashMap::default();
+        for batch in batches {
+            let mut reader = Reader::new(batch.get(HEADER_BYTES..).ok_or(NoImage)?);
+            loop {
+                let at = last.values.len();
+                let Some(Image { table, key, is_row }) = reader.next(&mut last.values)? else {
+                    break;
+                };
+                let image = LastImage { table, is_row, at };
+                match by_key.entry((table, key)) {
+                    std::collections::hash_map::Entry::Vacant(slot) => {
+                        slot.insert(last.images.len());
+                        last.images.push(image);
+                    }
+                    std::collections::hash_map::Entry::Occupied(slot) => {
+                        last.replace(*slot.get(), image);
+                    }
+                }
+            }
+        }
+        Ok(last)
+    }
+
+    fn replace(&mut self, index: usize, image: LastImage) {
+        let before = &self.images[index];
+        if let Some(inherited) = image.table.layout().inherited
+            && before.is_row
+            && image.is_row
+            && self.values[image.at + inherited] == ValueRef::Null
+        {
+            self.values[image.at + inherited] = self.values[before.at + inherited];
+        }
+        self.images[index] = image;
+    }
+
+    /// The largest number of an entry, 0 if there is none.
+    fn last_entry(&self) -> i64 {
+        let entries = self.images.iter().filter(|image| image.table == Table::Entry);
+        let numbers = entries.filter_map(|image| match self.values[image.at] {
+            ValueRef::Integer(number) => Some(number),
+            _ => None,
+        });
+        numbers.max().unwrap_or(0)
+    }
+
+    fn write(mut self, connection: &Connection) -> rusqlite::Result<()> {
+        // In the order of the tables' keys, so that each page is visited once.
+        let values = &self.values;
+        self.images.sort_unstable_by(|one, other| {
+            let key = |image: &LastImage| {
+                let length = image.table.layout().key;
+                values[image.at..image.at + length].iter().map(sortable)
+            };
+            one.table.cmp(&other.table).then_with(|| key(one).cmp(key(other)))
+        });
+        let mut images = self.images.as_slice();
+        while let Some(first) = images.first() {
+            let run = images.iter().take_while(|image| image.table == first.table).count();
+            let (of_table, rest) = images.split_at(run);
+            write_table(connection, first.table, of_table, values)?;
+            images = rest;
+        }
+        Ok(())
+    }
+}
+
+/// Keys are numbers or texts, and those of one column are of one kind.
+fn sortable<'v>(value: &ValueRef<'v>) -> (i64, &'v [u8]) {
+    match value {
+        ValueRef::Integer(number) => (*number, &[]),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => (0, bytes),
+        ValueRef::Null | ValueRef::Real(_) => (0, &[]),
+    }
+}
+
+fn write_table(
+    connection: &Connection,
+    table: Table,
+    images: &[LastImage],
+    values: &[ValueRef<'_>],
+) -> rusqlite::Result<()> {
+    let layout = table.layout();
+    let mut upsert = connection.prepare_cached(&upsert_sql(table))?;
+    for image in images {
+        if image.is_row {
+            execute(&mut upsert, &values[image.at..image.at + layout.columns.len()])?;
+        } else {
+            let mut delete = connection.prepare_cached(&delete_sql(table))?;
+            execute(&mut delete, &values[image.at..image.at + layout.key])?;
+        }
+    }
+    Ok(())
+}
+
+fn execute(statement: &mut CachedStatement<'_>, values: &[ValueRef<'_>]) -> rusqlite::Result<()> {
+    for (number, value) in (1..).zip(values) {
+        statement.raw_bind_parameter(number, ToSqlOutput::Borrowed(*value))?;
+    }
+    statement.raw_execute().map(|_| ())
+}
+
+/// `INSERT INTO t (k, a) VALUES (?, ?) ON CONFLICT (k) DO UPDATE SET a = excluded.a`.
+fn upsert_sql(table: Table) -> String {
+    let layout = table.layout();
+    let columns = layout.columns.join(", ");
+    let places = vec!["?"; layout.columns.len()].join(", ");
+    let key = layout.columns[..layout.key].join(", ");
+    let name = layout.name;
+    let mut sql = format!(
+        "INSERT INTO \"{name}\" ({columns}) VALUES ({places}) ON CONFLICT ({key}) DO UPDATE SET "
+    );
+    for (index, column) in layout.columns.iter().enumerate().skip(layout.key) {
+        let comma = if index == layout.key { "" } else { ", " };
+        // Writing to a string cannot fail.
+        let _ = if layout.inherited == Some(index) {
+            write!(sql, "{comma}{column} = ifnull(excluded.{column}, {column})")
+        } else {
+            write!(sql, "{comma}{column} = excluded.{column}")
+        };
+    }
+    sql
+}
+
+fn delete_sql(table: Table) -> String {
+    let layout = table.layout();
+    let key = layout.columns[..layout.key].join(" = ? AND ");
+    format!("DELETE FROM \"{}\" WHERE {key} = ?", layout.name)
+}

@@ -1,0 +1,284 @@
+//! The folder: a thread that brings batches from the log into the tables.
+//!
+//! It lets batches gather, since many together cost little more than one, and folds at once
+//! when somebody waits for it. It owns the connection that writes, so that whatever else
+//! changes the tables takes its turn.
+//!
+//! Always holds: batches are folded in the order of their numbers; a disk that fails stops
+//! folding for good, and the log is read back at the next opening (R37).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use earmark_store::StoreError;
+use rusqlite::Connection;
+use tokio::sync::watch;
+
+use crate::error::store_error;
+use crate::fold::{FoldError, fold};
+
+/// How long batches gather: what is read in SQL is this old at most on a store with room.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// From so many bytes on batches are folded without waiting, and so many at a time.
+const FOLD_BYTES: usize = 8 << 20;
+
+/// When so many bytes wait, commits wait, too: bounds memory and the time that a start takes
+/// after a crash.
+const WAITING_BYTES_MAX: usize = 32 << 20;
+
+/// Until a fold is tried again for which there was no room.
+const RETRY: Duration = Duration::from_millis(250);
+
+pub(crate) struct Folder {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+    /// The last batch that was taken on.
+    last: AtomicU64,
+    progress: watch::Sender<Progress>,
+    connection: Mutex<Connection>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Records of the log, the one after the last that is folded first.
+    batches: Vec<Vec<u8>>,
+    bytes: usize,
+    /// Somebody waits for what is there now.
+    hurry: bool,
+    closing: bool,
+}
+
+/// How far the tables are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    /// The last batch whose rows are in the tables.
+    pub(crate) folded: u64,
+    bytes_waiting: usize,
+    trouble: Option<Trouble>,
+}
+
+#[derive(Debug, Clone)]
+enum Trouble {
+    /// No room, or another program has locked the file: it is tried again.
+    Passing(String),
+    /// The disk failed.
+    Lasting(String),
+}
+
+impl Progress {
+    fn check(&self) -> Result<(), StoreError> {
+        match &self.trouble {
+            None => Ok(()),
+            Some(Trouble::Passing(why)) => Err(StoreError::Unavailable(why.clone())),
+            Some(Trouble::Lasting(why)) => Err(StoreError::Fatal(why.clone())),
+        }
+    }
+}
+
+impl Folder {
+    /// A folder for batches after `folded`.
+    pub(crate) fn new(connection: Connection, folded: u64) -> Self {
+        let progress = Progress { folded, ..Progress::default() };
+        Self {
+            waiting: Mutex::default(),
+            changed: Condvar::new(),
+            last: AtomicU64::new(folded),
+            progress: watch::Sender::new(progress),
+            connection: Mutex::new(connection),
+        }
+    }
+
+    /// The connection that writes, between two folds.
+    pub(crate) fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last batch whose rows are in the tables.
+    pub(crate) fn folded(&self) -> u64 {
+        self.progress.borrow().folded
+    }
+
+    /// Whether batches may be taken on: waits until not too many wait.
+    pub(crate) async fn ready(&self) -> Result<(), StoreError> {
+        let mut progress = self.progress.subscribe();
+        let is_settled =
+            |now: &Progress| now.trouble.is_some() || now.bytes_waiting < WAITING_BYTES_MAX;
+        let Ok(now) = progress.wait_for(is_settled).await else { return Err(closed()) };
+        now.check()
+    }
+
+    /// Whether the disk has not failed.
+    pub(crate) fn check_disk(&self) -> Result<(), StoreError> {
+        match self.progress.borrow().check() {
+            Err(StoreError::Fatal(why)) => Err(StoreError::Fatal(why)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes on a batch that is in the log.
+    pub(crate) fn push(&self, record: Vec<u8>) {
+        let mut waiting = self.waiting();
+        waiting.bytes += record.len();
+        waiting.batches.push(record);
+        self.last.fetch_add(1, Ordering::Release);
+        let bytes = waiting.bytes;
+        let wakes = waiting.batches.len() == 1 || bytes >= FOLD_BYTES;
+        drop(waiting);
+        self.progress.send_if_modified(|progress| {
+            progress.bytes_waiting = bytes;
+            false
+        });
+        if wakes {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits until the rows of all batches so far are in the tables.
+    pub(crate) async fn reach_all(&self) -> Result<(), StoreError> {
+        self.reach(self.last.load(Ordering::Acquire)).await
+    }
+
+    /// Waits until a batch's rows are in the tables.
+    pub(crate) async fn reach(&self, batch: u64) -> Result<(), StoreError> {
+        if self.folded() >= batch {
+            return Ok(());
+        }
+        self.waiting().hurry = true;
+        self.changed.notify_one();
+        let mut progress = self.progress.subscribe();
+        let is_settled = |now: &Progress| now.trouble.is_some() || now.folded >= batch;
+        let Ok(now) = progress.wait_for(is_settled).await else { return Err(closed()) };
+        if now.folded >= batch { Ok(()) } else { now.check() }
+    }
+
+    /// The disk has failed: nothing is folded or taken on any more.
+    pub(crate) fn fail(&self, why: &str) {
+        self.trouble(Some(Trouble::Lasting(why.to_owned())));
+    }
+
+    fn trouble(&self, trouble: Option<Trouble>) {
+        self.progress.send_if_modified(|progress| {
+            let lasts = matches!(progress.trouble, Some(Trouble::Lasting(_)));
+            let changes = !lasts && (trouble.is_some() || progress.trouble.is_some());
+            if changes {
+                progress.trouble = trouble;
+            }
+            changes
+        });
+    }
+
+    /// Lets [`run`](Self::run) end once everything is folded.
+    pub(crate) fn close(&self) {
+        self.waiting().closing = true;
+        self.changed.notify_one();
+    }
+
+    /// Whether everything that was taken on is in the tables.
+    pub(crate) fn is_done(&self) -> bool {
+        self.waiting().batches.is_empty() && self.progress.borrow().trouble.is_none()
+    }
+
+    /// Folds until closed, or until the disk fails.
+    pub(crate) fn run(&self) {
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            while let Some(batches) = self.next() {
+                if !self.fold(batches) {
+                    return;
+                }
+            }
+        }));
+        if ended.is_err() {
+            self.fail("a bug met while rows were brought into the tables");
+        }
+    }
+
+    /// The batches to fold next; `None` when closed and done.
+    fn next(&self) -> Option<Vec<Vec<u8>>> {
+        let waiting = self.waiting();
+        let is_idle = |waiting: &mut Waiting| waiting.batches.is_empty() && !waiting.closing;
+        let waiting = self.changed.wait_while(waiting, is_idle);
+        let waiting = waiting.unwrap_or_else(PoisonError::into_inner);
+        let gathers = |waiting: &mut Waiting| {
+            !waiting.hurry && !waiting.closing && waiting.bytes < FOLD_BYTES
+        };
+        let waited = self.changed.wait_timeout_while(waiting, GATHER, gathers);
+        let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waiting.batches.is_empty() {
+            waiting.hurry = false;
+            return if waiting.closing { None } else { Some(Vec::new()) };
+        }
+        let mut bytes = 0;
+        let fits = |batch: &&Vec<u8>| {
+            bytes += batch.len();
+            bytes <= FOLD_BYTES
+        };
+        // At least one, however large.
+        let count = waiting.batches.iter().take_while(fits).count().max(1);
+        let rest = waiting.batches.split_off(count);
+        let batches = std::mem::replace(&mut waiting.batches, rest);
+        waiting.hurry = waiting.hurry && !waiting.batches.is_empty();
+        Some(batches)
+    }
+
+    /// Whether to go on.
+    fn fold(&self, batches: Vec<Vec<u8>>) -> bool {
+        if batches.is_empty() {
+            return true;
+        }
+        if self.check_disk().is_err() {
+            return false;
+        }
+        let through = self.folded() + batches.len() as u64;
+        let folded = fold(&self.connection(), &batches, through);
+        match folded {
+            Ok(()) => {
+                let mut waiting = self.waiting();
+                waiting.bytes -= batches.iter().map(Vec::len).sum::<usize>();
+                let bytes_waiting = waiting.bytes;
+                drop(waiting);
+                self.progress.send_modify(|progress| {
+                    progress.folded = through;
+                    progress.bytes_waiting = bytes_waiting;
+                });
+                self.trouble(None);
+                true
+            }
+            Err(error) => self.not_folded(batches, &error),
+        }
+    }
+
+    /// Puts batches back that could not be folded; whether to try again.
+    fn not_folded(&self, mut batches: Vec<Vec<u8>>, error: &FoldError) -> bool {
+        let mut waiting = self.waiting();
+        batches.append(&mut waiting.batches);
+        waiting.batches = batches;
+        let why = match error {
+            FoldError::NoImage => StoreError::Fatal("a batch is not what it was".into()),
+            FoldError::Sqlite(error) => store_error(error),
+        };
+        if let StoreError::Unavailable(why) = why {
+            tracing::warn!(%why, "rows wait in the log");
+            self.trouble(Some(Trouble::Passing(why)));
+            let closes = |waiting: &mut Waiting| !waiting.closing;
+            let waited = self.changed.wait_timeout_while(waiting, RETRY, closes);
+            let (waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            // What is in the log is read back at the next opening.
+            return !waiting.closing;
+        }
+        drop(waiting);
+        tracing::error!(%why, "rows cannot be brought into the tables; stopping");
+        self.fail(&why.to_string());
+        false
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".into())
+}

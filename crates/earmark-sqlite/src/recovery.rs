@@ -1,0 +1,150 @@
+//! Opening and closing the log: what a crash left in it goes into the tables.
+//!
+//! The one row of table `log` says which log belongs to the tables, how far they are, and
+//! whether the log was closed. A closed store is one file; one that is not closed needs its
+//! log.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, params};
+
+use crate::error::OpenError;
+use crate::fold::{FoldError, fold};
+use crate::log::{self, Log, ReadError, Record};
+
+/// Bytes of batches that are folded at a time.
+const FOLD_BYTES: usize = 8 << 20;
+
+/// How long a reader waits for what is in the log.
+const CATCH_UP_MAX: Duration = Duration::from_secs(5);
+
+/// How often it looks.
+const CATCH_UP_STEP: Duration = Duration::from_millis(10);
+
+/// A store that is ready for the next batch.
+pub(crate) struct Recovered {
+    pub(crate) connection: Connection,
+    pub(crate) log: Log,
+    /// Number of the next entry.
+    pub(crate) next_entry: i64,
+}
+
+/// Row of table `log`.
+struct LogRow {
+    id: u64,
+    folded: u64,
+    is_closed: bool,
+}
+
+fn log_row(connection: &Connection) -> rusqlite::Result<LogRow> {
+    connection.query_row("SELECT log_id, folded, is_closed FROM log", [], |row| {
+        let (id, folded): (i64, i64) = (row.get(0)?, row.get(1)?);
+        Ok(LogRow {
+            id: id.cast_unsigned(),
+            folded: folded.cast_unsigned(),
+            is_closed: row.get(2)?,
+        })
+    })
+}
+
+/// Whether everything is in the tables and nobody has begun to write since.
+pub(crate) fn is_closed(connection: &Connection) -> rusqlite::Result<bool> {
+    log_row(connection).map(|row| row.is_closed)
+}
+
+/// Waits until the tables have what the log has now, beside the process that writes. When that
+/// takes longer than [`CATCH_UP_MAX`], the writer has its own trouble; an earlier moment is as
+/// consistent.
+pub(crate) fn catch_up(connection: &Connection, directory: &Path) -> rusqlite::Result<()> {
+    let row = log_row(connection)?;
+    // Gone: it was closed in between, and all is in the tables.
+    let Ok(last) = log::last(directory, row.id) else { return Ok(()) };
+    for _ in 0..CATCH_UP_MAX.as_millis() / CATCH_UP_STEP.as_millis() {
+        let row = log_row(connection)?;
+        if row.folded >= last || row.is_closed {
+            break;
+        }
+        std::thread::sleep(CATCH_UP_STEP);
+    }
+    Ok(())
+}
+
+/// Brings what is left in the log into the tables, and begins a new log.
+pub(crate) fn open(connection: Connection, directory: &Path) -> Result<Recovered, OpenError> {
+    let path = crate::open::database_path(directory);
+    let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
+    let row = log_row(&connection).map_err(sqlite)?;
+    let mut folded = row.folded;
+    if !row.is_closed {
+        let records =
+            log::read(directory, row.id, folded).map_err(|error| not_read(error, directory))?;
+        let count = records.len();
+        folded = fold_all(&connection, records, folded).map_err(|error| match error {
+            FoldError::Sqlite(source) => sqlite(source),
+            FoldError::NoImage => damaged(directory, "a batch holds no rows"),
+        })?;
+        tracing::info!(batches = count, "recovered from the log");
+    }
+    // A log of its own for each opening: whatever else is in the files is no part of it.
+    let id: i64 = connection.query_row("SELECT random()", [], |row| row.get(0)).map_err(sqlite)?;
+    let log = Log::create(directory, id.cast_unsigned(), folded)
+        .map_err(|source| OpenError::Io { path: directory.to_owned(), source })?;
+    connection.execute("UPDATE log SET log_id = ?1, is_closed = 0", [id]).map_err(sqlite)?;
+    let next_entry = connection
+        .query_row("SELECT last_entry + 1 FROM log", [], |row| row.get(0))
+        .map_err(sqlite)?;
+    Ok(Recovered { connection, log, next_entry })
+}
+
+fn fold_all(
+    connection: &Connection,
+    records: Vec<Record>,
+    mut folded: u64,
+) -> Result<u64, FoldError> {
+    let mut records = records.into_iter().peekable();
+    while records.peek().is_some() {
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        while bytes < FOLD_BYTES
+            && let Some(Record { number, record }) = records.next()
+        {
+            bytes += record.len();
+            batches.push(record);
+            folded = number;
+        }
+        fold(connection, &batches, folded)?;
+    }
+    Ok(folded)
+}
+
+fn not_read(error: ReadError, directory: &Path) -> OpenError {
+    match error {
+        ReadError::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            OpenError::NoLog(crate::open::database_path(directory))
+        }
+        ReadError::Io(source) => OpenError::Io { path: directory.to_owned(), source },
+        ReadError::Damaged(_) => damaged(directory, &error.to_string()),
+        ReadError::Format(found) => {
+            OpenError::LogFormat { directory: directory.to_owned(), found, known: log::FORMAT }
+        }
+    }
+}
+
+fn damaged(directory: &Path, why: &str) -> OpenError {
+    OpenError::LogDamaged { directory: directory.to_owned(), why: why.to_owned() }
+}
+
+/// Says that everything is in the tables, and takes the log away.
+pub(crate) fn close(connection: &mut Connection, directory: &Path) -> Result<(), OpenError> {
+    let path = crate::open::database_path(directory);
+    let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
+    connection.execute("UPDATE log SET is_closed = 1", params![]).map_err(sqlite)?;
+    // SQLite's own checkpoint at closing does nothing while somebody reads beside us. What
+    // this one cannot do, the next opening does.
+    let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    for path in log::paths(directory) {
+        std::fs::remove_file(&path).map_err(|source| OpenError::Io { path, source })?;
+    }
+    Ok(())
+}

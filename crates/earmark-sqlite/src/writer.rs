@@ -1,0 +1,239 @@
+//! The writer: what one batch at a time has, and how it begins, commits and ends.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use earmark_core::{Account, Need, TenantId, TimestampMs};
+use earmark_store::{BatchNeed, CommitError, Config, StoreError, Txn};
+use rusqlite::Connection;
+use tokio::sync::OwnedMutexGuard;
+
+use crate::cache::{AccountCache, Kept};
+use crate::error::{OpenError, store_error};
+use crate::folder::Folder;
+use crate::log::{HEADER_BYTES, Log, LogError};
+use crate::rows::Chain;
+use crate::{config, load, recovery, save};
+
+/// Where the entries and holds of a batch's tenants end.
+type Chains = HashMap<TenantId, Chain>;
+
+pub(crate) struct Writer {
+    directory: PathBuf,
+    log: Log,
+    cache: AccountCache,
+    /// Reads what the cache does not have. It sees batches once they are folded; what later
+    /// ones wrote is in the cache.
+    loader: Connection,
+    folder: Arc<Folder>,
+    folding: Option<JoinHandle<()>>,
+    /// Number of the next entry.
+    next_entry: i64,
+    /// Accounts that the cache had were lost with a batch that failed: nothing is loaded
+    /// before the tables have this batch.
+    reach: u64,
+    /// Held as long as the writer lives.
+    _lock: File,
+}
+
+impl Writer {
+    /// Begins with what recovery found; the folder's thread begins, too.
+    pub(crate) fn new(
+        directory: PathBuf,
+        lock: File,
+        loader: Connection,
+        recovered: recovery::Recovered,
+    ) -> Result<Self, OpenError> {
+        let recovery::Recovered { connection, log, next_entry } = recovered;
+        let folder = Arc::new(Folder::new(connection, log.last()));
+        let folds = Arc::clone(&folder);
+        let folding = std::thread::Builder::new()
+            .name("earmark-folder".into())
+            .spawn(move || folds.run())
+            .map_err(|source| OpenError::Io { path: directory.clone(), source })?;
+        Ok(Self {
+            directory,
+            log,
+            cache: AccountCache::new(),
+            loader,
+            folder,
+            folding: Some(folding),
+            next_entry,
+            reach: 0,
+            _lock: lock,
+        })
+    }
+
+    pub(crate) fn folder(&self) -> &Arc<Folder> {
+        &self.folder
+    }
+
+    /// Number of the last committed batch.
+    pub(crate) fn last_batch(&self) -> u64 {
+        self.log.last()
+    }
+
+    /// Takes and loads the accounts of a batch.
+    fn load(
+        &mut self,
+        need: BatchNeed,
+        clock: TimestampMs,
+    ) -> Result<(Vec<Option<Account>>, Chains), StoreError> {
+        let folded = self.folder.folded();
+        // One snapshot for all, later than `folded`.
+        let _snapshot = self.loader.unchecked_transaction().map_err(|e| store_error(&e))?;
+        let mut accounts = Vec::with_capacity(need.tenants.len());
+        let mut chains = HashMap::with_capacity(need.tenants.len());
+        for (tenant, need) in need.tenants {
+            let Kept { mut account, mut chain } =
+                self.cache.take(&tenant).unwrap_or_else(|| Kept::new(tenant));
+            account.forget(folded);
+            let need = Need { tenant: true, due: true, ..need };
+            // Nobody else changes this tenant, and what is not folded yet is in the account.
+            load::load(&self.loader, &mut account, &mut chain, &need, clock)?;
+            chains.insert(account.id.clone(), chain);
+            accounts.push(Some(account));
+        }
+        Ok((accounts, chains))
+    }
+
+    /// An image of a number of combinations is the number itself, so it must be known.
+    fn load_combinations(&self, kept: &mut Kept, clock: TimestampMs) -> Result<(), StoreError> {
+        let Some(changes) = kept.account.changes() else { return Ok(()) };
+        let unknown = changes.combinations().map(|(key, _)| key);
+        let unknown = unknown.filter(|key| kept.account.combinations_in_use(key).is_none());
+        let need = Need { combinations: unknown.cloned().collect(), ..Need::default() };
+        if need.combinations.is_empty() {
+            return Ok(());
+        }
+        load::load(&self.loader, &mut kept.account, &mut kept.chain, &need, clock)
+    }
+
+    async fn commit(&mut self, kept: &mut [Kept], clock: TimestampMs) -> Result<(), CommitError> {
+        self.folder.ready().await.map_err(not_written)?;
+        let mut record = vec![0; HEADER_BYTES];
+        let mut next_entry = self.next_entry;
+        for kept in &mut *kept {
+            self.load_combinations(kept, clock).map_err(not_written)?;
+            save::save(&mut record, &kept.account, &mut kept.chain, &mut next_entry);
+        }
+        if record.len() == HEADER_BYTES {
+            return Ok(());
+        }
+        let batch = match self.log.append(&mut record, self.folder.folded()) {
+            Ok(batch) => batch,
+            Err(LogError::Full(error)) => return Err(CommitError::RolledBack(error.to_string())),
+            Err(LogError::Failed(error)) => {
+                self.folder.fail(&error.to_string());
+                return Err(CommitError::Fatal(error.to_string()));
+            }
+        };
+        self.next_entry = next_entry;
+        self.folder.push(record);
+        for kept in kept.iter_mut().filter(|kept| kept.account.changes().is_some()) {
+            kept.account.committed(batch);
+            kept.chain.written_in = batch;
+        }
+        Ok(())
+    }
+}
+
+/// Nothing of the batch was written.
+fn not_written(error: StoreError) -> CommitError {
+    match error {
+        StoreError::Fatal(why) => CommitError::Fatal(why),
+        StoreError::Unavailable(why) | StoreError::Damaged(why) => CommitError::RolledBack(why),
+    }
+}
+
+impl Drop for Writer {
+    /// Leaves everything in one file, even while somebody reads beside us. What does not come
+    /// about here, the next opening does.
+    fn drop(&mut self) {
+        self.folder.close();
+        let ended = self.folding.take().is_none_or(|folding| folding.join().is_ok());
+        let mut connection = self.folder.connection();
+        if ended && self.folder.is_done() {
+            let closed = recovery::close(&mut connection, &self.directory);
+            if let Err(error) = closed {
+                tracing::warn!(%error, "not closed; the next start recovers");
+            }
+        } else if self.folder.check_disk().is_err() {
+            // After a failed sync nobody knows what of SQLite's log is on the disk: it stays
+            // as it is for the next opening to read (R37).
+            let option = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            let _ = connection.set_db_config(option, true);
+        }
+    }
+}
+
+/// A batch under way: holds the writer until it is committed or dropped.
+pub struct SqliteTxn {
+    writer: OwnedMutexGuard<Writer>,
+    clock: TimestampMs,
+    config_version: i64,
+    accounts: Vec<Option<Account>>,
+    chains: Chains,
+}
+
+impl SqliteTxn {
+    pub(crate) async fn begin(
+        mut writer: OwnedMutexGuard<Writer>,
+        need: BatchNeed,
+        clock: TimestampMs,
+        config_version: i64,
+    ) -> Result<Self, StoreError> {
+        if writer.reach > 0 {
+            let folder = Arc::clone(&writer.folder);
+            folder.reach(writer.reach).await?;
+        }
+        // Until all accounts are back.
+        writer.reach = writer.last_batch();
+        let (accounts, chains) = writer.load(need, clock)?;
+        Ok(Self { writer, clock, config_version, accounts, chains })
+    }
+}
+
+impl Txn for SqliteTxn {
+    fn clock(&self) -> TimestampMs {
+        self.clock
+    }
+
+    fn config_version(&self) -> i64 {
+        self.config_version
+    }
+
+    async fn load_config(&mut self) -> Result<Config, StoreError> {
+        let snapshot = self.writer.loader.unchecked_transaction().map_err(|e| store_error(&e))?;
+        config::load(&snapshot)
+    }
+
+    fn take_accounts(&mut self) -> Vec<Option<Account>> {
+        std::mem::take(&mut self.accounts)
+    }
+
+    async fn load_more(&mut self, account: &mut Account, need: &Need) -> Result<(), StoreError> {
+        let chain = self.chains.entry(account.id.clone()).or_default();
+        load::load(&self.writer.loader, account, chain, need, self.clock)
+    }
+
+    async fn commit(mut self, _batch: u128, accounts: Vec<Account>) -> Result<(), CommitError> {
+        let mut kept: Vec<Kept> = Vec::with_capacity(accounts.len());
+        for account in accounts {
+            let chain = self.chains.remove(&account.id).unwrap_or_default();
+            kept.push(Kept { account, chain });
+        }
+        self.writer.commit(&mut kept, self.clock).await?;
+        let folded = self.writer.folder.folded();
+        for kept in kept {
+            self.writer.cache.put(kept, folded);
+        }
+        if self.chains.is_empty() {
+            self.writer.reach = 0;
+        }
+        Ok(())
+    }
+}
