@@ -252,3 +252,64 @@ impl Need {
         *self == Self::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of which only even ones are worth keeping.
+    fn is_even(row: &i64) -> bool {
+        row % 2 == 0
+    }
+
+    fn committed(rows: &mut Rows<&'static str, i64>, row: i64, commit: u64) {
+        rows.put("a", row);
+        rows.committed(commit, is_even);
+    }
+
+    #[test]
+    fn a_row_stays_until_the_last_commit_that_wrote_it_may_be_forgotten() {
+        let mut rows = Rows::default();
+        committed(&mut rows, 1, 1);
+        committed(&mut rows, 3, 2);
+        rows.forget(1, is_even);
+        assert_eq!(rows.get(&"a"), Loaded::Present(&3));
+        rows.forget(2, is_even);
+        assert_eq!(rows.get(&"a"), Loaded::NotLoaded);
+    }
+
+    #[test]
+    fn a_row_that_became_worth_keeping_or_is_being_changed_stays() {
+        let mut rows = Rows::default();
+        committed(&mut rows, 1, 1);
+        committed(&mut rows, 2, 2);
+        rows.forget(2, is_even);
+        assert_eq!(rows.get(&"a"), Loaded::Present(&2));
+        committed(&mut rows, 3, 3);
+        rows.put("a", 5);
+        rows.forget(3, is_even);
+        assert_eq!(rows.get(&"a"), Loaded::Present(&5));
+    }
+
+    #[test]
+    fn a_row_that_went_is_absent_until_forgotten() {
+        let mut rows = Rows::default();
+        committed(&mut rows, 2, 1);
+        rows.remove(&"a");
+        rows.committed(2, is_even);
+        assert_eq!(rows.get(&"a"), Loaded::Absent);
+        rows.forget(2, is_even);
+        assert_eq!(rows.get(&"a"), Loaded::NotLoaded);
+    }
+
+    #[test]
+    fn rows_that_were_only_looked_at_do_not_pile_up() {
+        let mut rows = Rows::default();
+        for (key, row) in [("absent", None), ("odd", Some(1)), ("even", Some(2))] {
+            rows.offer(key, row);
+        }
+        rows.committed(1, is_even);
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows.get(&"even"), Loaded::Present(&2));
+    }
+}

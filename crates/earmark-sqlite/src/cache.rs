@@ -13,9 +13,6 @@ use earmark_core::{Account, TenantId};
 
 use crate::rows::Chain;
 
-/// Memory for accounts, estimated.
-const CACHE_BYTES_MAX: usize = 128 << 20;
-
 /// An account and where its entries and holds end.
 pub(crate) struct Kept {
     pub(crate) account: Account,
@@ -34,15 +31,18 @@ pub(crate) struct AccountCache {
     young_bytes: usize,
     /// When the young are full.
     young_bytes_max: usize,
+    bytes_max: usize,
 }
 
 impl AccountCache {
-    pub(crate) fn new() -> Self {
+    /// Keeps accounts of about so many bytes in all.
+    pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             young: FxHashMap::default(),
             old: FxHashMap::default(),
             young_bytes: 0,
-            young_bytes_max: CACHE_BYTES_MAX / 2,
+            young_bytes_max: bytes_max / 2,
+            bytes_max,
         }
     }
 
@@ -60,7 +60,7 @@ impl AccountCache {
         let must_stay = kept.chain.written_in > folded;
         // Names that nobody has would fill the memory otherwise; and one tenant may fill a
         // generation, not more.
-        let is_worth_it = kept.account.tenant().present().is_some() && bytes <= CACHE_BYTES_MAX / 2;
+        let is_worth_it = kept.account.tenant().present().is_some() && bytes <= self.bytes_max / 2;
         if !must_stay && !is_worth_it {
             return;
         }
@@ -78,6 +78,6 @@ impl AccountCache {
         self.young = staying.collect();
         self.young_bytes = self.young.values().map(|kept| kept.account.bytes()).sum();
         // When many must stay, a turn must not follow at once.
-        self.young_bytes_max = (CACHE_BYTES_MAX / 2).max(2 * self.young_bytes);
+        self.young_bytes_max = (self.bytes_max / 2).max(2 * self.young_bytes);
     }
 }

@@ -199,3 +199,85 @@ fn delete_sql(table: Table) -> String {
     let key = layout.columns[..layout.key].join(" = ? AND ");
     format!("DELETE FROM \"{}\" WHERE {key} = ?", layout.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Column, put_gone, put_row};
+
+    fn tables() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("../migrations/0001_first.sql")).unwrap();
+        connection
+    }
+
+    fn batch(images: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER_BYTES];
+        images(&mut bytes);
+        bytes
+    }
+
+    fn hold(bytes: &mut Vec<u8>, state: &str, previous: Option<&str>) {
+        let nothing: Option<&str> = None;
+        let values: [&dyn Column; 15] = [
+            &"hold_1", &"acme", &state, &1, &2, &3, &false, &nothing, &"[]", &nothing, &4,
+            &previous, &nothing, &nothing, &nothing,
+        ];
+        put_row(bytes, Table::Hold, &values);
+    }
+
+    fn state_and_previous(connection: &Connection) -> (String, String) {
+        let sql = "SELECT state, previous FROM hold WHERE hold_id = 'hold_1'";
+        connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+    }
+
+    #[test]
+    fn a_hold_keeps_its_place_in_the_chain_within_a_fold_and_across() {
+        let open = batch(|bytes| hold(bytes, "open", Some("hold_0")));
+        let settled = batch(|bytes| hold(bytes, "settled", None));
+        let expected = ("settled".to_owned(), "hold_0".to_owned());
+        let together = tables();
+        fold(&together, &[open.clone(), settled.clone()], 2).unwrap();
+        assert_eq!(state_and_previous(&together), expected);
+        let apart = tables();
+        fold(&apart, &[open], 1).unwrap();
+        fold(&apart, &[settled], 2).unwrap();
+        assert_eq!(state_and_previous(&apart), expected);
+    }
+
+    #[test]
+    fn the_last_image_of_a_key_counts_and_folding_twice_changes_nothing() {
+        let put = |in_use: i64| {
+            batch(|bytes| {
+                let values: [&dyn Column; 4] = [&"acme", &"a", &"lifetime", &in_use];
+                put_row(bytes, Table::Combination, &values);
+                let gone: [&dyn Column; 4] = [&"acme", &"a", &"", &"lifetime"];
+                put_gone(bytes, Table::Counter, &gone);
+            })
+        };
+        let connection = tables();
+        for _ in 0..2 {
+            fold(&connection, &[put(1), put(2), put(3)], 3).unwrap();
+            let in_use: i64 = connection
+                .query_row("SELECT in_use FROM combination", [], |row| row.get(0))
+                .unwrap();
+            assert_eq!(in_use, 3);
+        }
+        let folded: i64 =
+            connection.query_row("SELECT folded FROM log", [], |row| row.get(0)).unwrap();
+        assert_eq!(folded, 3);
+    }
+
+    #[test]
+    fn every_table_has_the_columns_of_its_images() {
+        let connection = tables();
+        for table in Table::ALL {
+            connection.prepare(&upsert_sql(table)).unwrap();
+            connection.prepare(&delete_sql(table)).unwrap();
+            let sql = "SELECT count(*) FROM pragma_table_info(?1)";
+            let name = table.layout().name;
+            let columns: i64 = connection.query_row(sql, [name], |row| row.get(0)).unwrap();
+            assert_eq!(columns, i64::try_from(table.layout().columns.len()).unwrap(), "{name}");
+        }
+    }
+}

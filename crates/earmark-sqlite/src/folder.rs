@@ -282,3 +282,117 @@ impl Folder {
 fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::image::{Column, Table, put_row};
+    use crate::log::HEADER_BYTES;
+
+    /// A folder over tables of their own.
+    fn folder(directory: &std::path::Path) -> Arc<Folder> {
+        let path = directory.join("earmark.db");
+        crate::open::make_if_missing(&path, 0).unwrap();
+        Arc::new(Folder::new(crate::open::writer(&path).unwrap(), 0))
+    }
+
+    fn batch(number: i64, padding: usize) -> Vec<u8> {
+        let mut record = vec![0; HEADER_BYTES];
+        let name = format!("{number}{}", "x".repeat(padding));
+        let values: [&dyn Column; 4] = [&"acme", &name, &"lifetime", &number];
+        put_row(&mut record, Table::Combination, &values);
+        record
+    }
+
+    fn rows(folder: &Folder) -> i64 {
+        let sql = "SELECT count(*) FROM combination";
+        folder.connection().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    fn run(folder: &Arc<Folder>) -> std::thread::JoinHandle<()> {
+        let runs = Arc::clone(folder);
+        std::thread::spawn(move || runs.run())
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_sees_all_that_was_taken_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = folder(directory.path());
+        let thread = run(&folder);
+        for number in 1..=50 {
+            folder.push(batch(number, 0));
+            if number % 10 == 0 {
+                folder.reach_all().await.unwrap();
+                assert_eq!(rows(&folder), number);
+            }
+        }
+        folder.push(batch(51, 0));
+        folder.close();
+        thread.join().unwrap();
+        assert!(folder.is_done());
+        assert_eq!((rows(&folder), folder.folded()), (51, 51));
+    }
+
+    /// R37: a full disk refuses while it is full, and nothing is lost.
+    #[tokio::test]
+    async fn a_full_disk_refuses_until_there_is_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = folder(directory.path());
+        let pages = |count: i64| {
+            folder.connection().pragma_update(None, "max_page_count", count).unwrap();
+        };
+        pages(1);
+        let thread = run(&folder);
+        for number in 1..=20 {
+            folder.push(batch(number, 10_000));
+        }
+        assert!(matches!(folder.reach_all().await, Err(StoreError::Unavailable(_))));
+        assert!(matches!(folder.ready().await, Err(StoreError::Unavailable(_))));
+        assert!(folder.check_disk().is_ok());
+        pages(i64::from(u32::MAX - 1));
+        // Refused at once while it has not been tried again.
+        for _ in 0..100 {
+            if folder.ready().await.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        folder.reach_all().await.unwrap();
+        assert_eq!(rows(&folder), 20);
+        folder.close();
+        thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_fails_ends_folding_for_good() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = folder(directory.path());
+        let thread = run(&folder);
+        folder.fail("sync");
+        folder.push(batch(1, 0));
+        assert!(matches!(folder.reach_all().await, Err(StoreError::Fatal(_))));
+        assert!(matches!(folder.ready().await, Err(StoreError::Fatal(_))));
+        thread.join().unwrap();
+        assert_eq!((rows(&folder), folder.is_done()), (0, false));
+    }
+
+    /// Commits wait for a folder that is behind instead of filling the memory.
+    #[tokio::test]
+    async fn commits_wait_when_too_much_waits() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = folder(directory.path());
+        for number in 1..=40 {
+            folder.push(batch(number, 1 << 20));
+        }
+        let waits = tokio::time::timeout(Duration::from_millis(50), folder.ready());
+        assert!(waits.await.is_err());
+        let thread = run(&folder);
+        folder.ready().await.unwrap();
+        assert!(folder.folded() > 0);
+        folder.close();
+        thread.join().unwrap();
+        assert_eq!(rows(&folder), 40);
+    }
+}

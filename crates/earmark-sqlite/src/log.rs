@@ -264,3 +264,108 @@ fn no_room_or_failed(error: io::Error) -> LogError {
         _ => LogError::Failed(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: u64 = 7;
+
+    fn batch(text: &str) -> Vec<u8> {
+        [&[0; HEADER_BYTES], text.as_bytes()].concat()
+    }
+
+    /// A log of these batches.
+    fn written(texts: &[&str]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = Log::create(directory.path(), ID, 0).unwrap();
+        for text in texts {
+            log.append(&mut batch(text), 0).unwrap();
+        }
+        directory
+    }
+
+    fn read_back(directory: &Path, id: u64, folded: u64) -> Vec<(u64, String)> {
+        let text = |record: &[u8]| String::from_utf8(record[HEADER_BYTES..].to_vec()).unwrap();
+        let records = read(directory, id, folded).unwrap();
+        records.into_iter().map(|one| (one.number, text(&one.record))).collect()
+    }
+
+    fn overwrite(directory: &Path, at: u64, bytes: &[u8]) {
+        let mut file = OpenOptions::new().write(true).open(&paths(directory)[0]).unwrap();
+        file.seek(SeekFrom::Start(at)).unwrap();
+        file.write_all(bytes).unwrap();
+    }
+
+    #[test]
+    fn batches_are_read_back_in_order_from_where_the_tables_are() {
+        let directory = written(&["a", "b", "c"]);
+        let two = [(2, "b".to_owned()), (3, "c".to_owned())];
+        assert_eq!(read_back(directory.path(), ID, 1), two);
+        assert_eq!(last(directory.path(), ID).unwrap(), 3);
+    }
+
+    #[test]
+    fn a_cut_last_batch_was_never_acknowledged_and_is_passed_over() {
+        let long = "x".repeat(20_000);
+        for cut in [1, HEADER_BYTES as u64, 5_000, 20_000] {
+            let directory = written(&["a", &long]);
+            overwrite(directory.path(), BLOCK_BYTES + cut, &[0; 20_032]);
+            assert_eq!(read_back(directory.path(), ID, 0), [(1, "a".to_owned())], "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_batch_with_others_after_it_is_named() {
+        let directory = written(&["a", "b", "c"]);
+        overwrite(directory.path(), BLOCK_BYTES + HEADER_BYTES as u64, b"B");
+        assert!(matches!(read(directory.path(), ID, 0), Err(ReadError::Damaged(2))));
+        // One that is in the tables already does no harm.
+        assert_eq!(read_back(directory.path(), ID, 2), [(3, "c".to_owned())]);
+    }
+
+    #[test]
+    fn bytes_that_a_client_chose_are_no_batch() {
+        // A record of another log inside a record of this one, at the beginning of a block.
+        let foreign = written(&["forged"]);
+        let foreign = std::fs::read(&paths(foreign.path())[0]).unwrap();
+        let inside = [&vec![b'.'; 4_096 - HEADER_BYTES][..], &foreign[..4_096]].concat();
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = Log::create(directory.path(), ID + 1, 0).unwrap();
+        log.append(&mut [&[0; HEADER_BYTES], &inside[..]].concat(), 0).unwrap();
+        // Even when the outer one is cut.
+        overwrite(directory.path(), HEADER_BYTES as u64, b"cut");
+        assert_eq!(read(directory.path(), ID + 1, 0).unwrap(), []);
+    }
+
+    #[test]
+    fn another_format_is_refused() {
+        let directory = written(&["a"]);
+        let mut bytes = std::fs::read(&paths(directory.path())[0]).unwrap();
+        bytes[4..8].copy_from_slice(&2_u32.to_le_bytes());
+        let checksum = checksum_of(&bytes[..28], b"a");
+        bytes[28..32].copy_from_slice(&checksum.to_le_bytes());
+        std::fs::write(&paths(directory.path())[0], bytes).unwrap();
+        assert!(matches!(read(directory.path(), ID, 0), Err(ReadError::Format(2))));
+    }
+
+    #[test]
+    fn a_file_is_begun_anew_only_when_all_of_it_is_in_the_tables() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = Log::create(directory.path(), ID, 0).unwrap();
+        let megabyte = "x".repeat(1 << 20);
+        let mut folded = 0;
+        for number in 1..=200 {
+            assert_eq!(log.append(&mut batch(&megabyte), folded).unwrap(), number);
+            // As a folder that is ten batches behind.
+            folded = number.saturating_sub(10);
+            if number % 50 == 0 {
+                let records = read(directory.path(), ID, folded).unwrap();
+                let numbers: Vec<u64> = records.iter().map(|record| record.number).collect();
+                assert_eq!(numbers, Vec::from_iter(folded + 1..=number));
+            }
+        }
+        let sizes = paths(directory.path()).map(|path| std::fs::metadata(path).unwrap().len());
+        assert!(sizes.iter().all(|size| *size <= FILE_BYTES_MAX + 2 * GROWTH_BYTES), "{sizes:?}");
+    }
+}

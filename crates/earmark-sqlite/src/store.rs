@@ -29,12 +29,22 @@ pub struct OpenOptions {
     pub clock: Arc<dyn Clock>,
     /// Whether a directory without a store gets one; otherwise that is an error.
     pub create: bool,
+    /// Memory for accounts that were used recently, in bytes, estimated.
+    pub cache_bytes: usize,
 }
+
+/// Some 60,000 tenants of a few limits.
+const CACHE_BYTES: usize = 128 << 20;
 
 impl OpenOptions {
     /// That directory, with the system's clock.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), clock: Arc::new(SystemClock), create: true }
+        Self {
+            directory: directory.into(),
+            clock: Arc::new(SystemClock),
+            create: true,
+            cache_bytes: CACHE_BYTES,
+        }
     }
 }
 
@@ -59,7 +69,7 @@ impl SqliteStore {
     /// Opens a data directory for writing: creates it when it is new, migrates it, and brings
     /// what a crash left in the log into the tables.
     pub fn open(options: OpenOptions) -> Result<Self, OpenError> {
-        let OpenOptions { directory, clock, create } = options;
+        let OpenOptions { directory, clock, create, cache_bytes } = options;
         let path = open::database_path(&directory);
         if !create && !open::is_there(&path)? {
             return Err(OpenError::Missing(path));
@@ -72,7 +82,7 @@ impl SqliteStore {
         let version = config_version(&connection).map_err(sqlite)?;
         let recovered = recovery::open(connection, &directory)?;
         let loader = open::loader(&path)?;
-        let writer = Writer::new(directory, lock, loader, recovered)?;
+        let writer = Writer::new(directory, lock, loader, recovered, cache_bytes)?;
         let writing = Writing {
             folder: Arc::clone(writer.folder()),
             writer: Arc::new(tokio::sync::Mutex::new(writer)),

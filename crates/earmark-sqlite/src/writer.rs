@@ -46,6 +46,7 @@ impl Writer {
         lock: File,
         loader: Connection,
         recovered: recovery::Recovered,
+        cache_bytes: usize,
     ) -> Result<Self, OpenError> {
         let recovery::Recovered { connection, log, next_entry } = recovered;
         let folder = Arc::new(Folder::new(connection, log.last()));
@@ -57,7 +58,7 @@ impl Writer {
         Ok(Self {
             directory,
             log,
-            cache: AccountCache::new(),
+            cache: AccountCache::new(cache_bytes),
             loader,
             folder,
             folding: Some(folding),
@@ -120,24 +121,32 @@ impl Writer {
             self.load_combinations(kept, clock).map_err(not_written)?;
             save::save(&mut record, &kept.account, &mut kept.chain, &mut next_entry);
         }
-        if record.len() == HEADER_BYTES {
-            return Ok(());
+        if record.len() > HEADER_BYTES {
+            self.append(record)?;
+            self.next_entry = next_entry;
         }
-        let batch = match self.log.append(&mut record, self.folder.folded()) {
-            Ok(batch) => batch,
-            Err(LogError::Full(error)) => return Err(CommitError::RolledBack(error.to_string())),
-            Err(LogError::Failed(error)) => {
-                self.folder.fail(&error.to_string());
-                return Err(CommitError::Fatal(error.to_string()));
+        let batch = self.log.last();
+        for Kept { account, chain } in kept {
+            if account.changes().is_some() {
+                chain.written_in = batch;
             }
-        };
-        self.next_entry = next_entry;
-        self.folder.push(record);
-        for kept in kept.iter_mut().filter(|kept| kept.account.changes().is_some()) {
-            kept.account.committed(batch);
-            kept.chain.written_in = batch;
+            account.committed(batch);
         }
         Ok(())
+    }
+
+    fn append(&mut self, mut record: Vec<u8>) -> Result<(), CommitError> {
+        match self.log.append(&mut record, self.folder.folded()) {
+            Ok(_) => {
+                self.folder.push(record);
+                Ok(())
+            }
+            Err(LogError::Full(error)) => Err(CommitError::RolledBack(error.to_string())),
+            Err(LogError::Failed(error)) => {
+                self.folder.fail(&error.to_string());
+                Err(CommitError::Fatal(error.to_string()))
+            }
+        }
     }
 }
 

@@ -9,25 +9,27 @@ use earmark_sqlite::{OpenOptions, SqliteStore};
 use earmark_store::clock::ManualClock;
 use earmark_store::conformance::Harness;
 
-struct Sqlite {
+/// With that much memory for accounts.
+struct Sqlite<const CACHE_BYTES: usize> {
     directory: tempfile::TempDir,
     store: Option<Arc<SqliteStore>>,
     clock: ManualClock,
 }
 
-fn open(directory: &Path, clock: &ManualClock) -> Option<Arc<SqliteStore>> {
-    let options = OpenOptions { clock: Arc::new(clock.clone()), ..OpenOptions::new(directory) };
-    Some(Arc::new(SqliteStore::open(options).unwrap()))
+fn open(directory: &Path, clock: &ManualClock, cache_bytes: usize) -> Arc<SqliteStore> {
+    let clock = Arc::new(clock.clone());
+    let options = OpenOptions { clock, cache_bytes, ..OpenOptions::new(directory) };
+    Arc::new(SqliteStore::open(options).unwrap())
 }
 
-impl Harness for Sqlite {
+impl<const CACHE_BYTES: usize> Harness for Sqlite<CACHE_BYTES> {
     type Store = SqliteStore;
     /// An embedded commit is never unknown.
     const REMEMBERS_BATCHES: bool = false;
 
     async fn fresh() -> Self {
         let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::default());
-        let store = open(directory.path(), &clock);
+        let store = Some(open(directory.path(), &clock, CACHE_BYTES));
         Self { directory, store, clock }
     }
 
@@ -37,7 +39,7 @@ impl Harness for Sqlite {
 
     async fn reopen(&mut self) {
         self.store = None;
-        self.store = open(self.directory.path(), &self.clock);
+        self.store = Some(open(self.directory.path(), &self.clock, CACHE_BYTES));
     }
 
     fn clock(&self) -> &ManualClock {
@@ -45,4 +47,11 @@ impl Harness for Sqlite {
     }
 }
 
-earmark_store::conformance_tests!(Sqlite);
+earmark_store::conformance_tests!(Sqlite<{ 128 << 20 }>);
+
+/// Nothing is kept that is in the tables: what is kept is what must be.
+mod without_memory {
+    use super::*;
+
+    earmark_store::conformance_tests!(Sqlite<0>);
+}

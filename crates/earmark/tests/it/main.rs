@@ -15,6 +15,7 @@ mod applying;
 mod auditor;
 mod bad_input;
 mod commands;
+mod crashed;
 mod data_trouble;
 mod dice;
 mod example;
