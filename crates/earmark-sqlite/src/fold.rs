@@ -3,13 +3,14 @@
 //! Of the images of one key only the last is written, so that a counter that a thousand
 //! batches change costs one update, and a hold that has ended by then one insert.
 
+use std::collections::hash_map::Entry;
 use std::fmt::Write as _;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection};
 use rustc_hash::FxHashMap;
 
-use crate::image::{Image, NoImage, Reader, Table};
+use crate::image::{Image, Images, NoImage, Table};
 use crate::log::HEADER_BYTES;
 
 /// Why batches are not in the tables; nothing has changed.
@@ -39,13 +40,11 @@ pub(crate) fn fold(
     batches: &[Vec<u8>],
     through: u64,
 ) -> Result<(), FoldError> {
-    let rows = LastImages::of(batches)?;
-    let last_entry = rows.last_entry();
+    let images = last_images(batches)?;
     connection.execute_batch("BEGIN IMMEDIATE")?;
-    let written = rows.write(connection).and_then(|()| {
+    let written = write(connection, &images).and_then(|last_entry| {
         let sql = "UPDATE log SET folded = ?1, last_entry = max(last_entry, ?2)";
-        let mut statement = connection.prepare_cached(sql)?;
-        statement.execute([through.cast_signed(), last_entry])?;
+        connection.prepare_cached(sql)?.execute([through.cast_signed(), last_entry])?;
         connection.execute_batch("COMMIT")
     });
     if written.is_err() && !connection.is_autocommit() {
@@ -55,119 +54,69 @@ pub(crate) fn fold(
     Ok(written?)
 }
 
-/// The last image of each key.
-struct LastImages<'b> {
-    values: Vec<ValueRef<'b>>,
-    images: Vec<LastImage>,
+/// The last image of a key, and the first, from which it may inherit.
+struct LastImage<'b> {
+    image: Image<'b>,
+    first: Image<'b>,
 }
 
-struct LastImage {
-    table: Table,
-    is_row: bool,
-    /// Where its values begin.
-    at: usize,
-}
-
-impl<'b> LastImages<'b> {
-    fn of(batches: &'b [Vec<u8>]) -> Result<Self, NoImage> {
-        let mut last = Self { values: Vec::new(), images: Vec::new() };
-        let mut by_key: FxHashMap<(Table, &[u8]), usize> = FxHashMap::default();
-        for batch in batches {
-            let mut reader = Reader::new(batch.get(HEADER_BYTES..).ok_or(NoImage)?);
-            loop {
-                let at = last.values.len();
-                let Some(Image { table, key, is_row }) = reader.next(&mut last.values)? else {
-                    break;
-                };
-                let image = LastImage { table, is_row, at };
-                match by_key.entry((table, key)) {
-                    std::collections::hash_map::Entry::Vacant(slot) => {
-                        slot.insert(last.images.len());
-                        last.images.push(image);
-                    }
-                    std::collections::hash_map::Entry::Occupied(slot) => {
-                        last.replace(*slot.get(), image);
-                    }
+/// The last image of each key, in an order in which pages are visited once.
+fn last_images(batches: &[Vec<u8>]) -> Result<Vec<LastImage<'_>>, NoImage> {
+    let mut found: Vec<LastImage<'_>> = Vec::new();
+    let mut by_key: FxHashMap<(Table, &[u8]), usize> = FxHashMap::default();
+    for batch in batches {
+        for image in Images::of(batch.get(HEADER_BYTES..).ok_or(NoImage)?) {
+            let image = image?;
+            match by_key.entry((image.table, image.key)) {
+                Entry::Vacant(slot) => {
+                    slot.insert(found.len());
+                    found.push(LastImage { image, first: image });
                 }
+                Entry::Occupied(slot) => found[*slot.get()].image = image,
             }
         }
-        Ok(last)
     }
+    // Entries come in the order of their numbers; of the others, equal prefixes lie together.
+    found.sort_by_key(|LastImage { image, .. }| {
+        (image.table, if image.table == Table::Entry { &[] } else { image.key })
+    });
+    Ok(found)
+}
 
-    fn replace(&mut self, index: usize, image: LastImage) {
-        let before = &self.images[index];
-        if let Some(inherited) = image.table.layout().inherited
-            && before.is_row
-            && image.is_row
-            && self.values[image.at + inherited] == ValueRef::Null
-        {
-            self.values[image.at + inherited] = self.values[before.at + inherited];
-        }
-        self.images[index] = image;
-    }
-
-    /// The largest number of an entry, 0 if there is none.
-    fn last_entry(&self) -> i64 {
-        let entries = self.images.iter().filter(|image| image.table == Table::Entry);
-        let numbers = entries.filter_map(|image| match self.values[image.at] {
-            ValueRef::Integer(number) => Some(number),
-            _ => None,
-        });
-        numbers.max().unwrap_or(0)
-    }
-
-    fn write(mut self, connection: &Connection) -> rusqlite::Result<()> {
-        // In the order of the tables' keys, so that each page is visited once.
-        let values = &self.values;
-        self.images.sort_unstable_by(|one, other| {
-            let key = |image: &LastImage| {
-                let length = image.table.layout().key;
-                values[image.at..image.at + length].iter().map(sortable)
+/// Writes images and returns the largest number of an entry, 0 if there is none.
+fn write(connection: &Connection, images: &[LastImage<'_>]) -> rusqlite::Result<i64> {
+    let mut last_entry = 0;
+    for of_table in images.chunk_by(|one, next| one.image.table == next.image.table) {
+        let Some(LastImage { image: Image { table, .. }, .. }) = of_table.first() else { continue };
+        let inherited = table.layout().inherited;
+        let mut upsert = connection.prepare_cached(&upsert_sql(*table))?;
+        for LastImage { image, first } in of_table {
+            if !image.is_row {
+                let mut delete = connection.prepare_cached(&delete_sql(*table))?;
+                execute(&mut delete, image.values())?;
+                continue;
+            }
+            let inherits = |(index, value)| match value {
+                ValueRef::Null if inherited == Some(index) => first.values().nth(index),
+                value => Some(value),
             };
-            one.table.cmp(&other.table).then_with(|| key(one).cmp(key(other)))
-        });
-        let mut images = self.images.as_slice();
-        while let Some(first) = images.first() {
-            let run = images.iter().take_while(|image| image.table == first.table).count();
-            let (of_table, rest) = images.split_at(run);
-            write_table(connection, first.table, of_table, values)?;
-            images = rest;
+            execute(&mut upsert, image.values().enumerate().filter_map(inherits))?;
+            if *table == Table::Entry
+                && let Some(ValueRef::Integer(number)) = image.values().next()
+            {
+                last_entry = last_entry.max(number);
+            }
         }
-        Ok(())
     }
+    Ok(last_entry)
 }
 
-/// Keys are numbers or texts, and those of one column are of one kind.
-fn sortable<'v>(value: &ValueRef<'v>) -> (i64, &'v [u8]) {
-    match value {
-        ValueRef::Integer(number) => (*number, &[]),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => (0, bytes),
-        ValueRef::Null | ValueRef::Real(_) => (0, &[]),
-    }
-}
-
-fn write_table(
-    connection: &Connection,
-    table: Table,
-    images: &[LastImage],
-    values: &[ValueRef<'_>],
+fn execute<'b>(
+    statement: &mut CachedStatement<'_>,
+    values: impl Iterator<Item = ValueRef<'b>>,
 ) -> rusqlite::Result<()> {
-    let layout = table.layout();
-    let mut upsert = connection.prepare_cached(&upsert_sql(table))?;
-    for image in images {
-        if image.is_row {
-            execute(&mut upsert, &values[image.at..image.at + layout.columns.len()])?;
-        } else {
-            let mut delete = connection.prepare_cached(&delete_sql(table))?;
-            execute(&mut delete, &values[image.at..image.at + layout.key])?;
-        }
-    }
-    Ok(())
-}
-
-fn execute(statement: &mut CachedStatement<'_>, values: &[ValueRef<'_>]) -> rusqlite::Result<()> {
     for (number, value) in (1..).zip(values) {
-        statement.raw_bind_parameter(number, ToSqlOutput::Borrowed(*value))?;
+        statement.raw_bind_parameter(number, ToSqlOutput::Borrowed(value))?;
     }
     statement.raw_execute().map(|_| ())
 }

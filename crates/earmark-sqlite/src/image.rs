@@ -287,54 +287,67 @@ pub(crate) fn put_gone(bytes: &mut Vec<u8>, table: Table, key: &[&dyn Column]) {
     key.iter().for_each(|value| value.put(bytes));
 }
 
-/// One image, read.
+/// One image, read as far as folding needs it.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Image<'b> {
     pub(crate) table: Table,
+    pub(crate) is_row: bool,
     /// The key's values as they stand in the bytes: equal keys have equal bytes.
     pub(crate) key: &'b [u8],
-    pub(crate) is_row: bool,
+    /// All values that are there.
+    values: &'b [u8],
 }
 
-/// Reads images one after the other.
-pub(crate) struct Reader<'b> {
-    bytes: &'b [u8],
+impl<'b> Image<'b> {
+    /// The values: all columns of a row, the key of one that goes.
+    pub(crate) fn values(&self) -> impl Iterator<Item = ValueRef<'b>> + use<'b> {
+        let mut values = Values(self.values);
+        // The bytes end with them, and were read once already.
+        std::iter::from_fn(move || values.next().ok())
+    }
 }
 
 /// Bytes that are no images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoImage;
 
-impl<'b> Reader<'b> {
-    pub(crate) fn new(bytes: &'b [u8]) -> Self {
-        Self { bytes }
-    }
+/// Reads images one after the other.
+pub(crate) struct Images<'b>(Values<'b>);
 
-    /// The next image; its values are appended to `values`: all columns of a row, the key of
-    /// one that goes.
-    pub(crate) fn next(
-        &mut self,
-        values: &mut Vec<ValueRef<'b>>,
-    ) -> Result<Option<Image<'b>>, NoImage> {
-        let [table, is_row, rest @ ..] = self.bytes else {
-            return if self.bytes.is_empty() { Ok(None) } else { Err(NoImage) };
-        };
-        let table = *Table::ALL.get(usize::from(*table)).ok_or(NoImage)?;
-        let layout = table.layout();
-        self.bytes = rest;
+impl<'b> Images<'b> {
+    pub(crate) fn of(bytes: &'b [u8]) -> Self {
+        Self(Values(bytes))
+    }
+}
+
+impl<'b> Iterator for Images<'b> {
+    type Item = Result<Image<'b>, NoImage>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.0.is_empty() { None } else { Some(self.0.image()) }
+    }
+}
+
+struct Values<'b>(&'b [u8]);
+
+impl<'b> Values<'b> {
+    fn image(&mut self) -> Result<Image<'b>, NoImage> {
+        let [table, is_row] = self.take()?;
+        let table = *Table::ALL.get(usize::from(table)).ok_or(NoImage)?;
+        let (layout, is_row, all) = (table.layout(), is_row == 1, self.0);
         for _ in 0..layout.key {
-            values.push(self.value()?);
+            self.next()?;
         }
-        let key = &rest[..rest.len() - self.bytes.len()];
-        let is_row = *is_row == 1;
+        let key = &all[..all.len() - self.0.len()];
         if is_row {
             for _ in layout.key..layout.columns.len() {
-                values.push(self.value()?);
+                self.next()?;
             }
         }
-        Ok(Some(Image { table, key, is_row }))
+        Ok(Image { table, is_row, key, values: &all[..all.len() - self.0.len()] })
     }
 
-    fn value(&mut self) -> Result<ValueRef<'b>, NoImage> {
+    fn next(&mut self) -> Result<ValueRef<'b>, NoImage> {
         let [tag] = self.take()?;
         match tag {
             0 => Ok(ValueRef::Null),
@@ -347,14 +360,14 @@ impl<'b> Reader<'b> {
 
     fn variable(&mut self) -> Result<&'b [u8], NoImage> {
         let length = usize::try_from(u32::from_le_bytes(self.take()?)).map_err(|_| NoImage)?;
-        let (value, rest) = self.bytes.split_at_checked(length).ok_or(NoImage)?;
-        self.bytes = rest;
+        let (value, rest) = self.0.split_at_checked(length).ok_or(NoImage)?;
+        self.0 = rest;
         Ok(value)
     }
 
     fn take<const N: usize>(&mut self) -> Result<[u8; N], NoImage> {
-        let (taken, rest) = self.bytes.split_first_chunk().ok_or(NoImage)?;
-        self.bytes = rest;
+        let (taken, rest) = self.0.split_first_chunk().ok_or(NoImage)?;
+        self.0 = rest;
         Ok(*taken)
     }
 }
@@ -372,34 +385,33 @@ mod tests {
         }
     }
 
+    fn texts<'b>(texts: &[&'b str]) -> Vec<ValueRef<'b>> {
+        texts.iter().map(|text| ValueRef::Text(text.as_bytes())).collect()
+    }
+
     #[test]
     fn images_are_read_as_they_were_put() {
         let mut bytes = Vec::new();
-        let values: [&dyn Column; 4] = [&"acme", &"ai_messages/month", &"2026-11-01", &-3_i64];
+        let values: [&dyn Column; 4] = [&"acme", &"ai_messages/month", &"2026-11-01", &-3];
         put_row(&mut bytes, Table::Combination, &values);
         put_gone(&mut bytes, Table::Hold, &[&"hold_1", &"acme"]);
-        let mut reader = Reader::new(&bytes);
-        let mut values = Vec::new();
-        let row = reader.next(&mut values).unwrap().unwrap();
+        let images: Vec<_> = Images::of(&bytes).map(Result::unwrap).collect();
+        let [row, gone] = images[..] else { panic!("{images:?}") };
         assert!(row.is_row && row.table == Table::Combination);
-        let text = |text: &'static str| ValueRef::Text(text.as_bytes());
-        let expected = [text("acme"), text("ai_messages/month"), text("2026-11-01")];
-        assert_eq!(values[..3], expected);
-        assert_eq!(values[3], ValueRef::Integer(-3));
-        values.clear();
-        let gone = reader.next(&mut values).unwrap().unwrap();
+        let mut expected = texts(&["acme", "ai_messages/month", "2026-11-01"]);
+        expected.push(ValueRef::Integer(-3));
+        assert_eq!(row.values().collect::<Vec<_>>(), expected);
         assert!(!gone.is_row && gone.table == Table::Hold);
-        assert_eq!(values, [text("hold_1"), text("acme")]);
-        assert!(reader.next(&mut values).unwrap().is_none());
+        assert_eq!(gone.values().collect::<Vec<_>>(), texts(&["hold_1", "acme"]));
     }
 
     #[test]
     fn cut_bytes_are_no_image() {
         let mut bytes = Vec::new();
-        let values: [&dyn Column; 4] = [&"acme", &"ai_messages/month", &"2026-11-01", &1_i64];
+        let values: [&dyn Column; 4] = [&"acme", &"ai_messages/month", &"2026-11-01", &1];
         put_row(&mut bytes, Table::Combination, &values);
         for length in 1..bytes.len() {
-            assert!(Reader::new(&bytes[..length]).next(&mut Vec::new()).is_err(), "{length}");
+            assert!(Images::of(&bytes[..length]).next().unwrap().is_err(), "{length}");
         }
     }
 }

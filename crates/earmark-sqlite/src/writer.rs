@@ -35,6 +35,8 @@ pub(crate) struct Writer {
     /// Accounts that the cache had were lost with a batch that failed: nothing is loaded
     /// before the tables have this batch.
     reach: u64,
+    /// About how large a batch is, so that none grows byte by byte.
+    record_bytes: usize,
     /// Held as long as the writer lives.
     _lock: File,
 }
@@ -64,6 +66,7 @@ impl Writer {
             folding: Some(folding),
             next_entry,
             reach: 0,
+            record_bytes: 0,
             _lock: lock,
         })
     }
@@ -84,8 +87,6 @@ impl Writer {
         clock: TimestampMs,
     ) -> Result<(Vec<Option<Account>>, Chains), StoreError> {
         let folded = self.folder.folded();
-        // One snapshot for all, later than `folded`.
-        let _snapshot = self.loader.unchecked_transaction().map_err(|e| store_error(&e))?;
         let mut accounts = Vec::with_capacity(need.tenants.len());
         let mut chains = HashMap::with_capacity(need.tenants.len());
         for (tenant, need) in need.tenants {
@@ -93,7 +94,8 @@ impl Writer {
                 self.cache.take(&tenant).unwrap_or_else(|| Kept::new(tenant));
             account.forget(folded);
             let need = Need { tenant: true, due: true, ..need };
-            // Nobody else changes this tenant, and what is not folded yet is in the account.
+            // Nobody else changes this tenant, and what is not folded yet is in the account:
+            // these reads need no snapshot to agree with each other.
             load::load(&self.loader, &mut account, &mut chain, &need, clock)?;
             chains.insert(account.id.clone(), chain);
             accounts.push(Some(account));
@@ -115,12 +117,14 @@ impl Writer {
 
     async fn commit(&mut self, kept: &mut [Kept], clock: TimestampMs) -> Result<(), CommitError> {
         self.folder.ready().await.map_err(not_written)?;
-        let mut record = vec![0; HEADER_BYTES];
+        let mut record = Vec::with_capacity(self.record_bytes);
+        record.resize(HEADER_BYTES, 0);
         let mut next_entry = self.next_entry;
         for kept in &mut *kept {
             self.load_combinations(kept, clock).map_err(not_written)?;
             save::save(&mut record, &kept.account, &mut kept.chain, &mut next_entry);
         }
+        self.record_bytes = record.len() + record.len() / 8;
         if record.len() > HEADER_BYTES {
             self.append(record)?;
             self.next_entry = next_entry;
