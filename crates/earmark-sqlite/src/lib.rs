@@ -1,18 +1,21 @@
-//! Earmark's embedded store: SQLite in one directory.
+//! Earmark's embedded store: SQLite in one directory, behind a log.
 //!
 //! ```text
 //! <data>/earmark.db      rows (WAL, synchronous = FULL, STRICT tables)
+//! <data>/earmark.log-*   batches that are durable and on their way into the tables
 //! <data>/lock            held by the one process that writes
+//!
+//! begin ─▶ cache, else tables        commit ─▶ save (images) ─▶ log (sync) ─▶ reply
+//!                                                                 └─▶ folder ─▶ fold ─▶ tables
 //! ```
 //!
-//! One writer connection, used under a lock by one batch at a time; read-only connections
-//! for lists. Accounts that were used recently are kept in memory: with one writer what is
-//! kept is what is stored.
+//! One batch at a time under a lock; read-only connections for lists. Accounts that were used
+//! recently are kept in memory: with one writer what is kept is what was committed. What is
+//! not in the tables yet is always kept, so that loading by key is right at any moment.
 //!
 //! # Architecture invariant: no rules in SQL
 //!
-//! Statements read and write rows by key. The one sum that SQL makes is `in_use + ?` of a
-//! combination, a plain increment.
+//! Statements read and write rows by key; there is no arithmetic in them.
 
 mod cache;
 mod chain;
