@@ -55,10 +55,14 @@ pub(crate) fn make_if_missing(path: &Path, now_ms: i64) -> Result<(), OpenError>
     if is_there(path)? {
         return Ok(());
     }
-    // SQLite would lay the rows of a log that was left behind over the new file.
-    let log = beside(path, "-wal");
-    if std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
-        return Err(OpenError::LogAlone { path: path.to_owned(), log });
+    // SQLite would lay the rows of a log that was left behind over the new file, and batches in
+    // ours were acknowledged.
+    let mut logs = vec![beside(path, "-wal")];
+    logs.extend(path.parent().map(crate::log::paths).into_iter().flatten());
+    for log in logs {
+        if std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+            return Err(OpenError::LogAlone { path: path.to_owned(), log });
+        }
     }
     let unfinished = beside(path, ".new");
     for leftover in [unfinished.clone(), beside(&unfinished, "-journal")] {

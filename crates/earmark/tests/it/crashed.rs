@@ -71,6 +71,16 @@ async fn without_its_log_a_store_that_was_not_closed_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_without_its_database_is_not_begun_anew() {
+    let directory = killed_after(1).await;
+    for name in ["earmark.db", "earmark.db-wal", "earmark.db-shm"] {
+        let _ = fs::remove_file(data(directory.path()).join(name));
+    }
+    let text = refused(&earmark(directory.path(), &["serve", "--listen", "127.0.0.1:0"]), 1);
+    assert!(text.contains("is gone, but its log") && text.contains("earmark.log-0"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cut_in_the_last_batch_is_passed_over_and_damage_before_it_is_refused() {
     let directory = killed_after(4).await;
     let [path, _] = logs(directory.path());
