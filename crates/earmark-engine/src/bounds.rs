@@ -23,6 +23,10 @@ pub const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the `denied` statistic may wait for a commit to ride on (R23).
 pub const DENIED_FLUSH_AFTER: Duration = Duration::from_millis(900);
 
+/// Commits in a row that may come to nothing before the refusals that they were to count are
+/// given up: about a minute of a full disk.
+pub const DENIED_SETBACKS_MAX: u32 = 64;
+
 /// How often tenants with something due are looked for. Correctness needs no sweeper (R14);
 /// it only makes expiry prompt.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(1);

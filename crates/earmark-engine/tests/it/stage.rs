@@ -46,6 +46,8 @@ struct Script {
     asked: VecDeque<StoreError>,
     /// How the next `begin`s fail.
     begins: VecDeque<StoreError>,
+    /// How the next loads of more rows fail, where they do.
+    loads: VecDeque<Option<StoreError>>,
     damage: BTreeMap<TenantId, Damage>,
     /// How many times yet another node works on a tenant.
     busy: BTreeMap<TenantId, u32>,
@@ -113,6 +115,10 @@ impl Stage {
 
     pub(crate) fn next_begins(&self, errors: impl IntoIterator<Item = StoreError>) {
         self.script().begins.extend(errors);
+    }
+
+    pub(crate) fn next_loads(&self, errors: impl IntoIterator<Item = Option<StoreError>>) {
+        self.script().loads.extend(errors);
     }
 
     pub(crate) fn panic_at_begin(&self) {
@@ -261,6 +267,10 @@ impl Txn for StageTxn {
     }
 
     async fn load_more(&mut self, account: &mut Account, need: &Need) -> Result<(), StoreError> {
+        let scripted = self.stage.script().loads.pop_front();
+        if let Some(Some(error)) = scripted {
+            return Err(error);
+        }
         self.inner.load_more(account, need).await
     }
 
