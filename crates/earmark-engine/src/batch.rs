@@ -68,6 +68,7 @@ fn add_named_rows(need: &mut Need, command: &Command) {
         | Operation::Release { hold, .. }
         | Operation::Look { hold } => need.holds.push(*hold),
         Operation::Extend(request) => need.holds.push(request.hold),
+        Operation::Hold(request) if !request.id_is_fresh => need.holds.push(request.id),
         Operation::Hold(_)
         | Operation::Charge { .. }
         | Operation::Check { .. }

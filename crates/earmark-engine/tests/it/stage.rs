@@ -55,6 +55,8 @@ struct Script {
     /// `limit_denied` events that were committed.
     denied_events: usize,
     begun: u64,
+    /// How many holds were asked for by id.
+    holds_asked: usize,
 }
 
 /// The store and its script. Clones share both.
@@ -170,6 +172,11 @@ impl Stage {
         self.script().begun
     }
 
+    /// How many holds were asked for by id so far.
+    pub(crate) fn holds_asked(&self) -> usize {
+        self.script().holds_asked
+    }
+
     fn is_busy(&self, tenant: &TenantId) -> bool {
         let mut script = self.script();
         let times = script.busy.get_mut(tenant).filter(|times| **times > 0);
@@ -218,6 +225,8 @@ impl Store for Stage {
         let (damage, panics) = {
             let mut script = self.script();
             script.begun += 1;
+            script.holds_asked +=
+                need.tenants.iter().map(|(_, need)| need.holds.len()).sum::<usize>();
             if let Some(error) = script.begins.pop_front() {
                 return Err(error);
             }
@@ -267,7 +276,11 @@ impl Txn for StageTxn {
     }
 
     async fn load_more(&mut self, account: &mut Account, need: &Need) -> Result<(), StoreError> {
-        let scripted = self.stage.script().loads.pop_front();
+        let scripted = {
+            let mut script = self.stage.script();
+            script.holds_asked += need.holds.len();
+            script.loads.pop_front()
+        };
         if let Some(Some(error)) = scripted {
             return Err(error);
         }

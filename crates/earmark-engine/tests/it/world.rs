@@ -266,6 +266,7 @@ fn hold_with(amounts: Vec<(MeterName, AmountRange)>, ttl: Ttl) -> (HoldId, Comma
     let id = HoldId(uuid::Uuid::now_v7().as_u128());
     let request = HoldRequest {
         id,
+        id_is_fresh: false,
         amounts,
         meters: MetersAsked::All,
         dimensions: Dimensions::default(),

@@ -102,6 +102,7 @@ macro_rules! conformance_tests {
                 accounts_come_in_the_order_of_the_need
                 a_hold_brings_the_counters_and_grants_of_its_legs
                 a_key_brings_its_hold
+                an_id_that_a_hold_has_makes_no_second_one
                 live_grants_come_with_the_tenant_and_dead_ones_by_id
                 idle_rolling_counters_come_when_asked_for
                 idle_values_make_room_for_new_ones
