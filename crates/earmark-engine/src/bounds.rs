@@ -34,6 +34,10 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Tenants swept in one round.
 pub const SWEEP_TENANTS_MAX: usize = 512;
 
+/// Tenants that are sent to be swept at once. Their commit costs each of them next to nothing
+/// by then, and callers in the same batch wait for up to a round of due holds of each.
+pub const SWEEP_TOGETHER_MAX: usize = 64;
+
 /// How often a living hold of the embeddable API extends itself (R15); with a short TTL a
 /// third of it.
 pub const EXTEND_EVERY: Duration = Duration::from_secs(60);

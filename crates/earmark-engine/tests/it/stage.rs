@@ -9,7 +9,8 @@ use earmark_core::{
 };
 use earmark_store::memory::{CommitFault, Faults, MemoryStore, MemoryTxn};
 use earmark_store::records::{
-    ApiKeyRecord, Books, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage, TenantQuery,
+    ApiKeyRecord, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage,
+    TenantQuery,
 };
 use earmark_store::{
     BatchNeed, BoxFuture, CommitError, Config, ConfigChange, Records, Store, StoreError, Txn,
@@ -342,8 +343,12 @@ impl Records for Stage {
         self.store.entries(query)
     }
 
-    fn due_tenants(&self, count: usize) -> BoxFuture<'_, Result<Vec<TenantId>, StoreError>> {
-        self.store.due_tenants(count)
+    fn due_tenants(
+        &self,
+        after: Option<TenantId>,
+        count: usize,
+    ) -> BoxFuture<'_, Result<DuePage, StoreError>> {
+        self.store.due_tenants(after, count)
     }
 
     fn books(&self, tenant: TenantId) -> BoxFuture<'_, Result<Option<Books>, StoreError>> {

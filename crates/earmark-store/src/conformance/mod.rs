@@ -120,6 +120,7 @@ macro_rules! conformance_tests {
                 a_clock_a_little_behind_still_finds_what_is_due
                 everything_due_expires_before_anybody_is_denied
                 due_tenants_are_those_with_due_holds_or_grants
+                due_tenants_come_in_pages_in_order_of_their_ids
             }
             commits {
                 nothing_of_a_dropped_transaction_is_visible
