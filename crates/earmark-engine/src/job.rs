@@ -110,7 +110,7 @@ impl Job {
         (Self(Box::new(work)), waiting)
     }
 
-    /// Whether it ends or extends a hold: those go first.
+    /// Whether it goes first: it ends or extends a hold, or sweeps those that have expired.
     pub(crate) fn is_ending(&self) -> bool {
         matches!(
             self.command.operation,
