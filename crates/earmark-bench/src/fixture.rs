@@ -55,6 +55,7 @@ impl Call {
         let id = HoldId(uuid::Uuid::now_v7().as_u128());
         let request = HoldRequest {
             id,
+            id_is_fresh: true,
             amounts: self.amounts.clone(),
             meters: earmark_core::MetersAsked::All,
             dimensions: self.dimensions.clone(),

@@ -119,6 +119,8 @@ pub enum CommandError {
     TenantNotFound,
     /// There is no such hold, or it ended longer ago than holds are kept (R20).
     HoldNotFound(HoldId),
+    /// Another hold of the tenant has that id, or had it.
+    HoldIdUsed(HoldId),
     /// The hold was settled, with other amounts (R20).
     AlreadySettled(HoldId),
     /// The hold was released (R20).
@@ -171,6 +173,9 @@ impl fmt::Display for CommandError {
         match self {
             Self::TenantNotFound => f.write_str("there is no such tenant"),
             Self::HoldNotFound(hold) => write!(f, "{hold} does not exist or ended too long ago"),
+            Self::HoldIdUsed(hold) => {
+                write!(f, "id: the tenant has a hold {hold} already; make a new id for each hold")
+            }
             Self::AlreadySettled(hold) => {
                 write!(f, "{hold} is already settled, with other amounts")
             }

@@ -150,6 +150,9 @@ pub enum Operation {
 pub struct HoldRequest {
     /// Its id, if it is admitted.
     pub id: HoldId,
+    /// Whether the id was made for this request alone, from time and randomness. Then nobody
+    /// looks for a hold that has it already, which costs a read; any other id is looked up.
+    pub id_is_fresh: bool,
     /// How much of which meters.
     pub amounts: Vec<(MeterName, AmountRange)>,
     /// Which of them.

@@ -68,6 +68,7 @@ fn add_named_rows(need: &mut Need, command: &Command) {
         | Operation::Release { hold, .. }
         | Operation::Look { hold } => need.holds.push(*hold),
         Operation::Extend(request) => need.holds.push(request.hold),
+        Operation::Hold(request) if !request.id_is_fresh => need.holds.push(request.id),
         Operation::Hold(_)
         | Operation::Charge { .. }
         | Operation::Check { .. }
@@ -137,13 +138,18 @@ pub(crate) async fn decide<T: Txn>(
             }
         };
         let fresh = refusals(&results);
-        let rides = account.changes().is_some();
-        let taken = if rides { pending.take(&group.tenant) } else { Refusals::default() };
-        if rides && !complete(&mut account, [&taken, &fresh], catalog, clock) {
-            decided.faulty.push(group);
-            continue;
-        }
-        if rides {
+        if account.changes().is_some() {
+            let taken = pending.take(&group.tenant);
+            if let Err(error) = denials::load_counters(txn, &mut account, &taken).await {
+                pending.add(&group.tenant, taken);
+                pending.add_all(std::mem::take(&mut decided.results.denials.taken));
+                return Err((error, undecided(decided, group, groups.collect())));
+            }
+            if !complete(&mut account, [&taken, &fresh], catalog, clock) {
+                // Without what was taken, which may be what is broken.
+                decided.faulty.push(group);
+                continue;
+            }
             decided.results.denials.taken.add(&group.tenant, taken);
         } else {
             decided.results.denials.fresh.add(&group.tenant, fresh);

@@ -23,12 +23,20 @@ pub const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the `denied` statistic may wait for a commit to ride on (R23).
 pub const DENIED_FLUSH_AFTER: Duration = Duration::from_millis(900);
 
+/// Commits in a row that may come to nothing before the refusals that they were to count are
+/// given up: about a minute of a full disk.
+pub const DENIED_SETBACKS_MAX: u32 = 64;
+
 /// How often tenants with something due are looked for. Correctness needs no sweeper (R14);
 /// it only makes expiry prompt.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Tenants swept in one round.
 pub const SWEEP_TENANTS_MAX: usize = 512;
+
+/// Tenants that are sent to be swept at once. Their commit costs each of them next to nothing
+/// by then, and callers in the same batch wait for up to a round of due holds of each.
+pub const SWEEP_TOGETHER_MAX: usize = 64;
 
 /// How often a living hold of the embeddable API extends itself (R15); with a short TTL a
 /// third of it.

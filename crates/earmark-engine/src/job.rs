@@ -30,8 +30,25 @@ pub(crate) struct Work {
 
 /// What the caller of a job waits on.
 pub(crate) struct Waiting {
-    pub(crate) state: JobState,
-    pub(crate) reply: oneshot::Receiver<Reply>,
+    deadline: Instant,
+    state: JobState,
+    reply: oneshot::Receiver<Reply>,
+}
+
+impl Waiting {
+    /// The answer, if it is there before the deadline.
+    pub(crate) async fn answer(mut self) -> Result<Answer, CallError> {
+        let reply = match tokio::time::timeout_at(self.deadline, &mut self.reply).await {
+            Ok(reply) => reply,
+            Err(_) if self.state.abandon() => return Err(CallError::DeadlineExceeded),
+            Err(_) => return Err(CallError::OutcomeUnknown),
+        };
+        match reply {
+            Ok(reply) => reply.take().map(|answer| *answer),
+            // The worker is gone without an answer: it panicked or the engine was torn down.
+            Err(_) => Err(CallError::OutcomeUnknown),
+        }
+    }
 }
 
 /// Who has a job: decides between "not decided" and "unknown" when a deadline passes.
@@ -88,12 +105,12 @@ impl Job {
             _ => None,
         };
         let queued = Instant::now();
-        let waiting = Waiting { state: state.clone(), reply: receiver };
+        let waiting = Waiting { deadline, state: state.clone(), reply: receiver };
         let work = Work { tenant, command, deadline, queued, state, reply: sender, rescue };
         (Self(Box::new(work)), waiting)
     }
 
-    /// Whether it ends or extends a hold: those go first.
+    /// Whether it goes first: it ends or extends a hold, or sweeps those that have expired.
     pub(crate) fn is_ending(&self) -> bool {
         matches!(
             self.command.operation,

@@ -1,7 +1,8 @@
 //! Two bounded lanes into one worker.
 //!
-//! Settle, release and extend go first and have room for every open hold: a flood of holds
-//! must not make settles late. Only the second lane is answered `overloaded`, at once.
+//! Settle, release, extend and sweep go first and have room for every open hold: a flood of
+//! holds must not make settles late. What finds its lane full is answered `overloaded`, at once:
+//! holds, in practice.
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;

@@ -15,7 +15,7 @@ use crate::background::Background;
 use crate::bounds::{DEADLINE_DEFAULT, DEADLINE_MAX, FINISH_WITHIN};
 use crate::config::{self, ConfigError, SharedConfig};
 use crate::error::CallError;
-use crate::job::Job;
+use crate::job::{Job, Waiting};
 use crate::lanes::{LaneSender, lanes};
 use crate::observe::{NotObserved, Observe};
 use crate::worker::{Worker, WorkerState};
@@ -120,23 +120,24 @@ impl Quota {
         command: Command,
         within: Option<Duration>,
     ) -> Result<Answer, CallError> {
+        self.send(tenant, command, within)?.answer().await
+    }
+
+    /// Puts a command into its lane; what is answered is waited for later.
+    pub(crate) fn send(
+        &self,
+        tenant: TenantId,
+        command: Command,
+        within: Option<Duration>,
+    ) -> Result<Waiting, CallError> {
         if self.is_failed() {
             return Err(CallError::StoreUnavailable);
         }
         let deadline = Instant::now() + within.unwrap_or(DEADLINE_DEFAULT).min(DEADLINE_MAX);
         let lanes = &self.shard(&tenant).lanes;
-        let (job, mut waiting) = Job::new(tenant, command, deadline, Some(lanes));
+        let (job, waiting) = Job::new(tenant, command, deadline, Some(lanes));
         lanes.send(job)?;
-        let reply = match tokio::time::timeout_at(deadline, &mut waiting.reply).await {
-            Ok(reply) => reply,
-            Err(_) if waiting.state.abandon() => return Err(CallError::DeadlineExceeded),
-            Err(_) => return Err(CallError::OutcomeUnknown),
-        };
-        match reply {
-            Ok(reply) => reply.take().map(|answer| *answer),
-            // The worker is gone without an answer: it panicked or the engine was torn down.
-            Err(_) => Err(CallError::OutcomeUnknown),
-        }
+        Ok(waiting)
     }
 
     fn shard(&self, tenant: &TenantId) -> &Shard {

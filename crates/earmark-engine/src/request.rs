@@ -141,6 +141,7 @@ impl HoldSpec {
         let id = HoldId(uuid::Uuid::now_v7().as_u128());
         let operation = Operation::Hold(HoldRequest {
             id,
+            id_is_fresh: true,
             amounts: self.amounts.clone(),
             meters: earmark_core::MetersAsked::All,
             dimensions,

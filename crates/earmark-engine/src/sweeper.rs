@@ -3,27 +3,39 @@
 
 use std::sync::Weak;
 
-use earmark_core::{Command, Operation};
+use earmark_core::{Command, Operation, TenantId};
 
-use crate::bounds::{SWEEP_EVERY, SWEEP_TENANTS_MAX};
+use crate::bounds::{SWEEP_EVERY, SWEEP_TENANTS_MAX, SWEEP_TOGETHER_MAX};
 use crate::quota::{Inner, Quota};
 
-/// Sweeps until the engine is gone.
+/// Sweeps until the engine is gone. Each round goes on where the one before has ended, so that
+/// tenants who stay due, such as those that are refused after a bug, keep no others waiting.
 pub(crate) async fn run(engine: Weak<Inner>) {
+    let mut after = None;
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
         let Some(inner) = engine.upgrade() else { return };
         let quota = Quota::from_inner(inner);
-        let due = match quota.records().due_tenants(SWEEP_TENANTS_MAX).await {
-            Ok(due) => due,
-            Err(error) => {
-                tracing::debug!(%error, "nothing swept");
-                continue;
+        match quota.records().due_tenants(after.take(), SWEEP_TENANTS_MAX).await {
+            Ok(page) => {
+                after = page.next;
+                sweep(&quota, &page.tenants).await;
             }
+            Err(error) => tracing::debug!(%error, "nothing swept"),
+        }
+    }
+}
+
+async fn sweep(quota: &Quota, due: &[TenantId]) {
+    for together in due.chunks(SWEEP_TOGETHER_MAX) {
+        // All are in their lanes before the first is waited for, and so share commits.
+        let send = |tenant: &TenantId| {
+            quota.send(tenant.clone(), Command::new(Operation::Sweep), None).ok()
         };
-        for tenant in due {
+        let sent: Vec<_> = together.iter().filter_map(send).collect();
+        for waiting in sent {
             // Refusals and failures are told to whoever calls; the sweeper only tries again.
-            let _ = quota.execute(tenant, Command::new(Operation::Sweep), None).await;
+            let _ = waiting.answer().await;
         }
     }
 }

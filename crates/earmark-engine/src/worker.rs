@@ -38,6 +38,8 @@ pub(crate) struct Worker<S: Store> {
 #[derive(Default)]
 pub(crate) struct WorkerState {
     pub(crate) denials: PendingDenials,
+    /// Times in a row that the pending denials were not committed.
+    pub(crate) denial_setbacks: u32,
     faults: FxHashMap<TenantId, u32>,
 }
 
@@ -267,23 +269,39 @@ impl<S: Store> Worker<S> {
         let Some(tenant) = results.answers.first().map(|(job, _)| job.tenant.clone()) else {
             return Attempt::Done;
         };
+        match self.was_committed(batch, &tenant).await {
+            Ok(Some(true)) => self.reply(results),
+            Ok(Some(false)) => self.decide_again(results),
+            Ok(None) => {
+                self.refuse(results.answers, &CallError::OutcomeUnknown);
+                Attempt::Done
+            }
+            Err(error) => {
+                tracing::error!(%error, "the store failed; stopping");
+                self.refuse(results.answers, &CallError::OutcomeUnknown);
+                Attempt::Failed
+            }
+        }
+    }
+
+    /// Asks until the store knows; `None` when the engine stops before that. An error is a disk
+    /// that failed.
+    pub(crate) async fn was_committed(
+        &self,
+        batch: u128,
+        tenant: &TenantId,
+    ) -> Result<Option<bool>, StoreError> {
         let mut tries = 0;
         loop {
-            match self.store.was_committed(batch, &tenant).await {
-                Ok(true) => return self.reply(results),
-                Ok(false) => return self.decide_again(results),
-                Err(StoreError::Fatal(why)) => {
-                    tracing::error!(%why, "the store failed; stopping");
-                    self.refuse(results.answers, &CallError::OutcomeUnknown);
-                    return Attempt::Failed;
-                }
+            match self.store.was_committed(batch, tenant).await {
+                Ok(committed) => return Ok(Some(committed)),
+                Err(error @ StoreError::Fatal(_)) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "outcome of a batch still unknown");
                     tries += 1;
                     tokio::time::sleep(jitter(tries)).await;
                     if *self.stop.borrow() && tries > 20 {
-                        self.refuse(results.answers, &CallError::OutcomeUnknown);
-                        return Attempt::Done;
+                        return Ok(None);
                     }
                 }
             }

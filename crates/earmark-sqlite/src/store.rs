@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use earmark_core::TenantId;
 use earmark_store::clock::{Clock, SystemClock};
 use earmark_store::records::{
-    ApiKeyRecord, Books, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage, TenantQuery,
+    ApiKeyRecord, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage,
+    TenantQuery,
 };
 use earmark_store::{BatchNeed, BoxFuture, Config, ConfigChange, Records, Store, StoreError};
 use rusqlite::{Connection, params};
@@ -266,9 +267,15 @@ impl Records for SqliteStore {
         Box::pin(self.read_batches(move |connection| read::entries(connection, &query)))
     }
 
-    fn due_tenants(&self, count: usize) -> BoxFuture<'_, Result<Vec<TenantId>, StoreError>> {
+    fn due_tenants(
+        &self,
+        after: Option<TenantId>,
+        count: usize,
+    ) -> BoxFuture<'_, Result<DuePage, StoreError>> {
         let now = self.clock.now();
-        Box::pin(self.read_batches(move |connection| read::due_tenants(connection, count, now)))
+        Box::pin(self.read_batches(move |connection| {
+            read::due_tenants(connection, after.as_ref(), count, now)
+        }))
     }
 
     fn books(&self, tenant: TenantId) -> BoxFuture<'_, Result<Option<Books>, StoreError>> {

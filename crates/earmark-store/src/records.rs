@@ -27,6 +27,15 @@ pub struct TenantPage {
     pub next: Option<TenantId>,
 }
 
+/// Tenants with something due, in order of id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DuePage {
+    /// The tenants; also before the last page there may be fewer than were asked for.
+    pub tenants: Vec<TenantId>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<TenantId>,
+}
+
 /// Which holds.
 #[derive(Debug, Clone)]
 pub struct HoldQuery {

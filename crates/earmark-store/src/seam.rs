@@ -7,7 +7,8 @@ use earmark_core::{Account, Catalog, Need, Plan, PlanName, TenantId, TimestampMs
 
 use crate::document::ConfigDocument;
 use crate::records::{
-    ApiKeyRecord, Books, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage, TenantQuery,
+    ApiKeyRecord, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage,
+    TenantQuery,
 };
 
 /// A boxed future, so that [`Records`] can be an object.
@@ -139,8 +140,14 @@ pub trait Records: Send + Sync + 'static {
     /// A page of one tenant's ledger, newest first.
     fn entries(&self, query: EntryQuery) -> BoxFuture<'_, Result<EntryPage, StoreError>>;
 
-    /// Tenants that have holds or grants due at the store's clock, at most `count`.
-    fn due_tenants(&self, count: usize) -> BoxFuture<'_, Result<Vec<TenantId>, StoreError>>;
+    /// A page of the tenants that have holds or grants due at the store's clock: after that
+    /// id, at most `count`. Whoever goes from page to page meets each of them, whatever becomes
+    /// of those on the pages before.
+    fn due_tenants(
+        &self,
+        after: Option<TenantId>,
+        count: usize,
+    ) -> BoxFuture<'_, Result<DuePage, StoreError>>;
 
     /// Everything that R32 speaks of for one tenant, in one snapshot; `None` for no tenant.
     fn books(&self, tenant: TenantId) -> BoxFuture<'_, Result<Option<Books>, StoreError>>;

@@ -322,6 +322,7 @@ fn a_tenant_has_so_many_grants_overrides_and_open_holds() {
     let mut account = full.all_loaded(&script.id, script.clock);
     let hold = Operation::Hold(HoldRequest {
         id: HoldId(1),
+        id_is_fresh: true,
         amounts: vec![("m".parse().unwrap(), AmountRange::exactly(Amount::ZERO))],
         meters: MetersAsked::All,
         dimensions: Dimensions::default(),

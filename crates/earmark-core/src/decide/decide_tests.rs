@@ -19,6 +19,7 @@ fn hold_of(meter: &str, min: i64, max: i64, user: &str) -> Command {
     let user = ("user".parse().unwrap(), DimensionValue::new(user).unwrap());
     command(Operation::Hold(HoldRequest {
         id: HoldId(99),
+        id_is_fresh: true,
         amounts: amounts(meter, min, max),
         meters: MetersAsked::All,
         dimensions: Dimensions::new(vec![user]).unwrap(),
@@ -128,6 +129,61 @@ fn what_a_decision_reads_is_asked_for_by_name() {
     behind.clock = behind.clock.plus(-1);
     let all = Need { all_counters: true, all_open_holds: true, ..Need::default() };
     assert_eq!(first_need(&behind, &repair), all);
+}
+
+/// A hold of 1 under an id that came along, or under one that was made for it.
+fn hold_under(id: HoldId, id_is_fresh: bool) -> Command {
+    let command = hold_of("m", 1, 1, "u");
+    let Operation::Hold(request) = command.operation else { panic!("not a hold") };
+    let operation = Operation::Hold(HoldRequest { id, id_is_fresh, ..request });
+    Command { operation, ..command }
+}
+
+#[test]
+fn an_id_that_came_along_is_looked_up_and_one_made_for_its_hold_is_not() {
+    let script = Script::begin("m/month = 5");
+    let id = HoldId(7);
+    let asked = first_need(&script, &hold_under(id, false));
+    assert_eq!(asked, Need { holds: vec![id], ..Need::default() });
+    let need = first_need(&script, &hold_under(id, true));
+    assert_eq!(need, Need { counters: need.counters.clone(), ..Need::default() });
+}
+
+#[test]
+fn an_id_that_a_hold_has_is_refused_whatever_became_of_that_hold() {
+    for then in ["", "settle a m:2", "release a", "after 5m", "after 30d", "suspend"] {
+        let mut script = Script::begin("m/month = 5");
+        script.line("hold a m:2 key k");
+        if !then.is_empty() {
+            script.line(then);
+        }
+        // What is due by now is processed, whatever the answer.
+        script.line("sweep");
+        let id = HoldId(1);
+        assert!(script.store.holds.contains_key(&id));
+        let before = (script.store.holds.clone(), script.line("seq"), script.line("m/month"));
+        let told = script.execute(&hold_under(id, false));
+        assert_eq!(told, Execution::Refused(CommandError::HoldIdUsed(id)), "{then}");
+        // One that is here is seen for nothing.
+        let mut account = script.store.all_loaded(&script.id, script.clock);
+        let fresh = hold_under(id, true);
+        let told = execute(&mut account, &script.catalog, &fresh, script.clock);
+        assert_eq!(told, Execution::Refused(CommandError::HoldIdUsed(id)), "{then}");
+        let after = (script.store.holds.clone(), script.line("seq"), script.line("m/month"));
+        assert_eq!(after, before, "{then}");
+    }
+}
+
+#[test]
+fn a_repeated_request_is_told_by_its_key_before_its_id_is_looked_at() {
+    let mut script = Script::begin("m/month = 5");
+    let command = hold_under(HoldId(7), false);
+    let used = KeyUse { key: "k".parse().unwrap(), digest: [0; 32] };
+    let command = Command { key: Some(used), ..command };
+    for replayed in [false, true] {
+        let Execution::Done(answer) = script.execute(&command) else { panic!("refused") };
+        assert_eq!(answer.replayed, replayed);
+    }
 }
 
 #[test]

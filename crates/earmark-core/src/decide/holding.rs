@@ -12,6 +12,7 @@ use crate::bounds::{OPEN_HOLDS_MAX, PARTS_PER_HOLD_MAX};
 use crate::command::{ExtendRequest, HoldRequest, KeyUse, MetersAsked};
 use crate::denial::DenialCode;
 use crate::effect::{Effect, GrantChange};
+use crate::loaded::Loaded;
 use crate::name::{Dimensions, MeterName};
 use crate::rows::{
     CounterDelta, CounterKey, EntryId, EntryKind, GrantDelta, Hold, HoldState, KeyTarget, Metadata,
@@ -25,6 +26,7 @@ pub(crate) fn hold(
     request: &HoldRequest,
     key: Option<&KeyUse>,
 ) -> Result<(), Stop> {
+    check_id(draft, request)?;
     if draft.tenant.open_holds >= OPEN_HOLDS_MAX {
         return Err(CommandError::TooManyOpenHolds.into());
     }
@@ -48,6 +50,19 @@ pub(crate) fn hold(
     draft.number();
     keys::remember(draft, key, KeyTarget::Hold(request.id));
     Ok(())
+}
+
+/// Refuses an id that a hold of the tenant has, open or ended: a second one would take the place
+/// of the first, and with it what the first has set aside.
+fn check_id(draft: &mut Draft<'_>, request: &HoldRequest) -> Result<(), Stop> {
+    match draft.account.hold(request.id) {
+        Loaded::Present(_) => Err(CommandError::HoldIdUsed(request.id).into()),
+        Loaded::NotLoaded if !request.id_is_fresh => {
+            draft.need.holds.push(request.id);
+            Err(Stop::Need)
+        }
+        Loaded::NotLoaded | Loaded::Absent => Ok(()),
+    }
 }
 
 /// The amounts that are held, in the plan as it is now.

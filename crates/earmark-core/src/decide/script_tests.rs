@@ -173,6 +173,7 @@ impl Script {
         match verb {
             "hold" => Operation::Hold(HoldRequest {
                 id: HoldId(id),
+                id_is_fresh: false,
                 amounts,
                 meters: MetersAsked::All,
                 dimensions,

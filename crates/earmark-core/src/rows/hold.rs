@@ -192,7 +192,7 @@ impl Hold {
         self.ended().is_some_and(|ended| ended.plus(HOLD_RETENTION_MS) <= now)
     }
 
-    /// The counters that its legs and its expiry name, each as often as named.
+    /// The counters that its legs name, each as often as named. An expiry charges no others.
     pub fn counter_keys(&self) -> impl Iterator<Item = &CounterKey> {
         self.parts
             .iter()
@@ -200,7 +200,7 @@ impl Hold {
             .flat_map(|meter| meter.counters.iter().map(|leg| &leg.counter))
     }
 
-    /// The grants that its legs name, each as often as named.
+    /// The grants that its legs name, each as often as named. An expiry charges no others.
     pub fn grant_ids(&self) -> impl Iterator<Item = GrantId> {
         self.parts
             .iter()

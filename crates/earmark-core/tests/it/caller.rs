@@ -144,6 +144,7 @@ impl Caller {
     pub(crate) fn request(&mut self, asked: Asked<'_>, of: &[(&str, &str)]) -> HoldRequest {
         HoldRequest {
             id: HoldId(self.id()),
+            id_is_fresh: false,
             amounts: exactly(asked),
             meters: MetersAsked::All,
             dimensions: dimensions(of),

@@ -418,6 +418,7 @@ impl Step {
             Action::Hold { asked, of, ttl_ms, dispatched, in_plan } => {
                 Operation::Hold(HoldRequest {
                     id: HoldId(id),
+                    id_is_fresh: number.is_multiple_of(2),
                     amounts: ranges(&asked),
                     meters: if in_plan { MetersAsked::InPlan } else { MetersAsked::All },
                     dimensions: of_whom(of),

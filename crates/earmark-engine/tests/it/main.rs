@@ -19,6 +19,7 @@ mod denials;
 mod durability;
 mod exactness;
 mod guards;
+mod ids;
 mod lanes;
 mod outcomes;
 mod running;

@@ -9,7 +9,8 @@ use earmark_core::{
 };
 use earmark_store::memory::{CommitFault, Faults, MemoryStore, MemoryTxn};
 use earmark_store::records::{
-    ApiKeyRecord, Books, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage, TenantQuery,
+    ApiKeyRecord, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage,
+    TenantQuery,
 };
 use earmark_store::{
     BatchNeed, BoxFuture, CommitError, Config, ConfigChange, Records, Store, StoreError, Txn,
@@ -46,6 +47,8 @@ struct Script {
     asked: VecDeque<StoreError>,
     /// How the next `begin`s fail.
     begins: VecDeque<StoreError>,
+    /// How the next loads of more rows fail, where they do.
+    loads: VecDeque<Option<StoreError>>,
     damage: BTreeMap<TenantId, Damage>,
     /// How many times yet another node works on a tenant.
     busy: BTreeMap<TenantId, u32>,
@@ -53,6 +56,8 @@ struct Script {
     /// `limit_denied` events that were committed.
     denied_events: usize,
     begun: u64,
+    /// How many holds were asked for by id.
+    holds_asked: usize,
 }
 
 /// The store and its script. Clones share both.
@@ -115,6 +120,10 @@ impl Stage {
         self.script().begins.extend(errors);
     }
 
+    pub(crate) fn next_loads(&self, errors: impl IntoIterator<Item = Option<StoreError>>) {
+        self.script().loads.extend(errors);
+    }
+
     pub(crate) fn panic_at_begin(&self) {
         self.script().panics_at_begin = true;
     }
@@ -162,6 +171,11 @@ impl Stage {
 
     pub(crate) fn begun(&self) -> u64 {
         self.script().begun
+    }
+
+    /// How many holds were asked for by id so far.
+    pub(crate) fn holds_asked(&self) -> usize {
+        self.script().holds_asked
     }
 
     fn is_busy(&self, tenant: &TenantId) -> bool {
@@ -212,6 +226,8 @@ impl Store for Stage {
         let (damage, panics) = {
             let mut script = self.script();
             script.begun += 1;
+            script.holds_asked +=
+                need.tenants.iter().map(|(_, need)| need.holds.len()).sum::<usize>();
             if let Some(error) = script.begins.pop_front() {
                 return Err(error);
             }
@@ -261,6 +277,14 @@ impl Txn for StageTxn {
     }
 
     async fn load_more(&mut self, account: &mut Account, need: &Need) -> Result<(), StoreError> {
+        let scripted = {
+            let mut script = self.stage.script();
+            script.holds_asked += need.holds.len();
+            script.loads.pop_front()
+        };
+        if let Some(Some(error)) = scripted {
+            return Err(error);
+        }
         self.inner.load_more(account, need).await
     }
 
@@ -319,8 +343,12 @@ impl Records for Stage {
         self.store.entries(query)
     }
 
-    fn due_tenants(&self, count: usize) -> BoxFuture<'_, Result<Vec<TenantId>, StoreError>> {
-        self.store.due_tenants(count)
+    fn due_tenants(
+        &self,
+        after: Option<TenantId>,
+        count: usize,
+    ) -> BoxFuture<'_, Result<DuePage, StoreError>> {
+        self.store.due_tenants(after, count)
     }
 
     fn books(&self, tenant: TenantId) -> BoxFuture<'_, Result<Option<Books>, StoreError>> {

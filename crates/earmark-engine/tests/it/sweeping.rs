@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use earmark_core::{HoldState, Ttl};
 use earmark_engine::EngineOptions;
+use earmark_engine::bounds::SWEEP_TENANTS_MAX;
 use earmark_store::StoreError;
 use tokio::time::Instant;
 
-use crate::world::{World, hold, hold_for, look};
+use crate::damage::quiet_workers;
+use crate::stage::Damage;
+use crate::world::{World, hold, hold_for, look, until};
 
 fn brief() -> Ttl {
     Ttl::from_ms(1_000).unwrap()
@@ -36,6 +39,40 @@ async fn a_sweeper_outlasts_a_store_that_is_away() {
     world.clock.advance_ms(1_000);
     world.all_ended("acme").await;
     assert_eq!(world.stage.begins_left(), 0);
+}
+
+#[tokio::test]
+async fn tenants_that_are_swept_together_share_their_commit() {
+    let world = World::with(EngineOptions::default()).await;
+    let tenants: Vec<_> = (0..40).map(|number| format!("t{number}")).collect();
+    for tenant in &tenants {
+        world.call(tenant, hold_for(5, brief()).1).await.unwrap();
+    }
+    let plug = world.plug().await;
+    world.clock.advance_ms(1_000);
+    until("all are sent", async || world.quota.waiting() == tenants.len()).await;
+    let commits = world.stage.store.commits();
+    world.stage.open_gate();
+    plug.outcome().await.unwrap();
+    for tenant in &tenants {
+        world.all_ended(tenant).await;
+    }
+    assert_eq!(world.stage.store.commits() - commits, 2);
+}
+
+#[tokio::test]
+async fn tenants_that_cannot_be_swept_keep_no_others_waiting() {
+    quiet_workers();
+    let world = World::with(EngineOptions::default()).await;
+    for number in 0..SWEEP_TENANTS_MAX {
+        let tenant = format!("bad-{number}");
+        world.call(&tenant, hold_for(5, brief()).1).await.unwrap();
+        world.stage.damage(&tenant, Damage::Unreadable);
+    }
+    world.call("good", hold_for(5, brief()).1).await.unwrap();
+    world.clock.advance_ms(1_000);
+    world.all_ended("good").await;
+    assert_eq!(world.open_holds("bad-0").await.len(), 1);
 }
 
 #[tokio::test]

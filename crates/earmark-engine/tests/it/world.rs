@@ -240,8 +240,12 @@ pub(crate) async fn verify(quota: &Quota, tenant: &str, now: TimestampMs) {
 }
 
 pub(crate) fn amounts(count: i64) -> Vec<(MeterName, AmountRange)> {
+    amounts_on("ai_messages", count)
+}
+
+fn amounts_on(meter: &str, count: i64) -> Vec<(MeterName, AmountRange)> {
     let amount = Amount::new(count).unwrap();
-    vec![(MeterName::new("ai_messages").unwrap(), AmountRange::exactly(amount))]
+    vec![(MeterName::new(meter).unwrap(), AmountRange::exactly(amount))]
 }
 
 /// A fresh hold of that many messages, with its id.
@@ -250,10 +254,20 @@ pub(crate) fn hold_of(count: i64) -> (HoldId, Command) {
 }
 
 pub(crate) fn hold_for(count: i64, ttl: Ttl) -> (HoldId, Command) {
+    hold_with(amounts(count), ttl)
+}
+
+/// A fresh hold of another meter than messages.
+pub(crate) fn hold_on(meter: &str, count: i64) -> (HoldId, Command) {
+    hold_with(amounts_on(meter, count), Ttl::default())
+}
+
+fn hold_with(amounts: Vec<(MeterName, AmountRange)>, ttl: Ttl) -> (HoldId, Command) {
     let id = HoldId(uuid::Uuid::now_v7().as_u128());
     let request = HoldRequest {
         id,
-        amounts: amounts(count),
+        id_is_fresh: false,
+        amounts,
         meters: MetersAsked::All,
         dimensions: Dimensions::default(),
         ttl,

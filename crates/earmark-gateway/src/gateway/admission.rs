@@ -86,6 +86,7 @@ impl Asked {
         let id = new_hold_id();
         let operation = Operation::Hold(HoldRequest {
             id,
+            id_is_fresh: true,
             amounts: meters::counted(),
             meters: MetersAsked::InPlan,
             dimensions: self.dimensions.clone(),

@@ -91,6 +91,7 @@ fn wrong(error: &CommandError) -> OpenAiError {
         CommandError::UnknownMeter(_) => Problem::MeterNotInPlan,
         CommandError::AmountOverflow(_) => Problem::AmountAboveLimit,
         CommandError::HoldNotFound(_)
+        | CommandError::HoldIdUsed(_)
         | CommandError::AlreadySettled(_)
         | CommandError::AlreadyReleased(_)
         | CommandError::HoldExpired(_)

@@ -156,6 +156,7 @@ pub(super) fn of_command(error: &CommandError) -> (Code, Option<String>) {
         CommandError::MeterCount => invalid("amounts".into()),
         CommandError::UnknownLimit(_) | CommandError::NotAdjustable(_) => invalid("limit".into()),
         CommandError::UnknownPlan(_) | CommandError::PlanRetired(_) => invalid("plan".into()),
+        CommandError::HoldIdUsed(_) => invalid("id".into()),
         CommandError::UselessGrant => invalid("expires_at".into()),
         CommandError::Overrides => invalid("overrides".into()),
         CommandError::TooManyGrants => (Code::TooManyGrants, None),

@@ -68,6 +68,7 @@ pub(crate) async fn hold(
 ) -> Result<Response, Problem> {
     let operation = Operation::Hold(HoldRequest {
         id: HoldId(uuid::Uuid::now_v7().as_u128()),
+        id_is_fresh: true,
         amounts: ranges(body.amounts)?,
         meters: earmark_core::MetersAsked::All,
         dimensions: dimensions("dimensions.", body.dimensions)?,

@@ -179,7 +179,8 @@ pub async fn two_transactions_on_one_tenant_exclude_each_other<H: Harness>() {
     let (other, mut catalog, next) = (world.store(), world.catalog.clone(), world.next_batch());
     let second = tokio::spawn(async move { play(&*other, &mut catalog, next, &work(2)).await });
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let need = Need { counters: vec![month()], ..Need::default() };
+    let (counters, holds) = (vec![month()], vec![HoldId(1)]);
+    let need = Need { counters, holds, ..Need::default() };
     first.load_more(&mut account, &need).await.unwrap();
     let answer =
         earmark_core::execute(&mut account, &world.catalog, &one_message(1), first.clock());

@@ -4,13 +4,14 @@
 use earmark_core::effect::{Effect, GrantChange};
 use earmark_core::{
     Account, Command, Execution, Grant, GrantId, Hold, HoldId, HoldState, Need, Operation,
-    TimestampMs,
+    TenantId, TimestampMs,
 };
 
 use super::Harness;
 use super::engine::{World, present};
 use super::samples::*;
 use crate::clock::Clock;
+use crate::records::DuePage;
 use crate::seam::{BatchNeed, Records, Store, Txn};
 
 async fn world_with_holds<H: Harness>(holds: &[Hold]) -> World<H> {
@@ -214,14 +215,57 @@ pub async fn due_tenants_are_those_with_due_holds_or_grants<H: Harness>() {
     }
     world.advance_ms(1_000);
     world.reopen().await;
-    let mut tenants = world.store().due_tenants(99).await.unwrap();
-    tenants.sort();
-    assert_eq!(tenants, ["a-hold", "d-grant", "i-both"].map(name));
-    assert_eq!(world.store().due_tenants(2).await.unwrap().len(), 2);
+    assert_eq!(due_in_pages(&world, 99).await, ["a-hold", "d-grant", "i-both"].map(name));
 
     let swept = world.command("a-hold", Command::new(Operation::Sweep)).await;
     assert!(matches!(swept, Execution::Done(_)), "{swept:?}");
     let change = GrantChange { grant: GrantId(1), used: 0, held: 0, lapsed: 13, expired: true };
     world.write("d-grant", Need::default(), vec![Effect::GrantChanged(change)]).await;
-    assert_eq!(world.store().due_tenants(99).await.unwrap(), [name("i-both")]);
+    assert_eq!(due_in_pages(&world, 99).await, [name("i-both")]);
+}
+
+/// Every tenant with something due, from page to page.
+async fn due_in_pages<H: Harness>(world: &World<H>, count: usize) -> Vec<TenantId> {
+    let (mut tenants, mut after) = (Vec::new(), None);
+    loop {
+        let page = world.store().due_tenants(after.clone(), count).await.unwrap();
+        assert!(page.tenants.len() <= count, "{page:?}");
+        assert!(page.next.is_none() || page.next > after, "no way forward: {page:?}");
+        tenants.extend(page.tenants);
+        after = page.next;
+        if after.is_none() {
+            return tenants;
+        }
+    }
+}
+
+pub async fn due_tenants_come_in_pages_in_order_of_their_ids<H: Harness>() {
+    let mut world = World::<H>::fresh().await;
+    let mut expected = Vec::new();
+    // Those that have been due for longest come last.
+    for (place, tenant) in ["A", "Z", "a", "a-1", "a1", "ab", "z"].iter().enumerate() {
+        let due = after_ms(1_000 - 10 * i64::try_from(place).unwrap());
+        let mut effects = vec![Effect::Tenant(Box::new(plain_tenant("free")))];
+        if place % 3 != 1 {
+            // Many that are due make no more of a tenant than one does.
+            for id in 1..=3 {
+                effects.push(Effect::Hold(Box::new(plain_hold(id, due))));
+                effects.push(use_counter(&month(), "messages", 0, 1));
+            }
+        }
+        if place % 3 != 2 {
+            effects.push(Effect::Grant(Box::new(Grant { expires: Some(due), ..grant(1) })));
+        }
+        world.write(tenant, Need::default(), effects).await;
+        let idle = vec![Effect::Tenant(Box::new(plain_tenant("free")))];
+        world.write(&format!("{tenant}-idle"), Need::default(), idle).await;
+        expected.push(name(tenant));
+    }
+    assert_eq!(due_in_pages(&world, 2).await, []);
+    world.advance_ms(1_000);
+    for count in 1..=8 {
+        assert_eq!(due_in_pages(&world, count).await, expected, "in pages of {count}");
+    }
+    let page = world.store().due_tenants(Some(name("z")), 8).await.unwrap();
+    assert_eq!(page, DuePage::default());
 }

@@ -89,6 +89,7 @@ fn named(commands: &[Command]) -> Need {
             | Operation::Release { hold, .. }
             | Operation::Look { hold } => need.holds.push(*hold),
             Operation::Extend(request) => need.holds.push(request.hold),
+            Operation::Hold(request) if !request.id_is_fresh => need.holds.push(request.id),
             _ => {}
         }
     }

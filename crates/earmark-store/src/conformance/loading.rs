@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use earmark_core::effect::Effect;
 use earmark_core::{
-    Account, CombinationKey, Counter, CounterKey, DenialCode, Execution, Grant, GrantId, Hold,
-    HoldId, HoldState, KeyRow, KeyTarget, Loaded, Need, Operation, RollingSpan, Tenant, TenantId,
+    Account, CombinationKey, CommandError, Counter, CounterKey, DenialCode, Execution, Grant,
+    GrantId, Hold, HoldId, HoldState, KeyRow, KeyTarget, Loaded, Need, Operation, RollingSpan,
+    Tenant, TenantId,
 };
 
 use super::Harness;
@@ -157,6 +158,29 @@ pub async fn a_key_brings_its_hold<H: Harness>() {
     let hold = present(account.hold(HoldId(2)));
     assert!(hold.counter_keys().all(|key| account.counter(key).present().is_some()));
     assert_eq!(account.hold(HoldId(1)), Loaded::NotLoaded);
+}
+
+pub async fn an_id_that_a_hold_has_makes_no_second_one<H: Harness>() {
+    let mut world = World::<H>::fresh().await;
+    world.put_tenant("acme", "free").await;
+    for id in [1, 2] {
+        let made = world.command("acme", one_message(id)).await;
+        assert!(matches!(made, Execution::Done(_)), "{made:?}");
+    }
+    let release = Operation::Release { hold: HoldId(2), unsent: false, reason: None };
+    world.done("acme", release).await;
+    let books = world.books("acme").await;
+    for _ in 0..2 {
+        for id in [1, 2].map(HoldId) {
+            let told = world.command("acme", one_message(id.0)).await;
+            assert_eq!(told, Execution::Refused(CommandError::HoldIdUsed(id)));
+        }
+        assert_eq!(world.books("acme").await, books);
+        world.reopen().await;
+    }
+    // Another tenant's ids are its own.
+    let made = world.command("beta", one_message(1)).await;
+    assert!(matches!(made, Execution::Done(_)), "{made:?}");
 }
 
 pub async fn live_grants_come_with_the_tenant_and_dead_ones_by_id<H: Harness>() {

@@ -102,6 +102,7 @@ macro_rules! conformance_tests {
                 accounts_come_in_the_order_of_the_need
                 a_hold_brings_the_counters_and_grants_of_its_legs
                 a_key_brings_its_hold
+                an_id_that_a_hold_has_makes_no_second_one
                 live_grants_come_with_the_tenant_and_dead_ones_by_id
                 idle_rolling_counters_come_when_asked_for
                 idle_values_make_room_for_new_ones
@@ -119,6 +120,7 @@ macro_rules! conformance_tests {
                 a_clock_a_little_behind_still_finds_what_is_due
                 everything_due_expires_before_anybody_is_denied
                 due_tenants_are_those_with_due_holds_or_grants
+                due_tenants_come_in_pages_in_order_of_their_ids
             }
             commits {
                 nothing_of_a_dropped_transaction_is_visible

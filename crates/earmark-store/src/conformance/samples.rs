@@ -122,6 +122,7 @@ pub fn amounts(amounts: &[(&str, i64)]) -> Vec<(MeterName, AmountRange)> {
 pub fn hold_of(id: u128, of: &[(&str, i64)], with: &[(&str, &str)]) -> HoldRequest {
     HoldRequest {
         id: HoldId(id),
+        id_is_fresh: false,
         amounts: amounts(of),
         meters: earmark_core::MetersAsked::All,
         dimensions: dimensions(with),

@@ -147,6 +147,7 @@ impl Steps {
         self.holds[self.tenant] += 1;
         Operation::Hold(earmark_core::HoldRequest {
             id: HoldId(self.holds[self.tenant]),
+            id_is_fresh: self.one_in(2),
             amounts: self.ranges(),
             meters: earmark_core::MetersAsked::All,
             dimensions: self.dimensions(),

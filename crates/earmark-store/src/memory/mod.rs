@@ -8,6 +8,7 @@ mod faults;
 mod state;
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use earmark_core::bounds::DUE_HOLDS_PER_ROUND;
@@ -15,7 +16,8 @@ use earmark_core::{Account, HoldId, Need, PlanName, TenantId, TimestampMs};
 
 use crate::clock::Clock;
 use crate::records::{
-    ApiKeyRecord, Books, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage, TenantQuery,
+    ApiKeyRecord, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage,
+    TenantQuery,
 };
 use crate::seam::{
     BatchNeed, BoxFuture, CommitError, Config, ConfigChange, Records, Store, StoreError, Txn,
@@ -293,13 +295,22 @@ impl Records for MemoryStore {
         Box::pin(async move { Ok(self.lock().current.entries(&query)) })
     }
 
-    fn due_tenants(&self, count: usize) -> BoxFuture<'_, Result<Vec<TenantId>, StoreError>> {
+    fn due_tenants(
+        &self,
+        after: Option<TenantId>,
+        count: usize,
+    ) -> BoxFuture<'_, Result<DuePage, StoreError>> {
         Box::pin(async move {
             let now = self.clock.now();
             let shared = self.lock();
-            let tenants = shared.current.tenants.iter();
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let tenants = shared.current.tenants.range((from, Bound::Unbounded));
             let due = tenants.filter(|(_, rows)| rows.is_due(now)).map(|(id, _)| id.clone());
-            Ok(due.take(count).collect())
+            let mut tenants: Vec<_> = due.take(count.saturating_add(1)).collect();
+            let more = tenants.len() > count;
+            tenants.truncate(count);
+            let next = tenants.last().filter(|_| more).cloned();
+            Ok(DuePage { tenants, next })
         })
     }
 
