@@ -59,6 +59,11 @@ pub const HTTP2_PING_EVERY: Duration = Duration::from_secs(60);
 /// How long streams may go on after a shutdown began, unless the options say otherwise.
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
 
+/// How long an HTTP/2 client without a request in progress is listened to after it was told
+/// that the server stops: some round trips, in which a request that crossed the farewell
+/// arrives.
+pub const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
 /// The longest `Earmark-Timeout-Ms`: nobody waits longer for a decision.
 pub const TIMEOUT_MS_MAX: u64 = 60_000;
 

@@ -46,6 +46,7 @@ mod cursor;
 mod edge;
 mod error;
 mod gateway;
+mod idle;
 mod json;
 mod keys;
 mod metrics;

@@ -1,8 +1,9 @@
 //! The listener: bind, serve, drain, close.
 //!
 //! Always holds: a connection that sends nothing, half a header or half a body, or does not
-//! read, ends by a timeout; after the shutdown signal no connection is accepted, requests that have begun
-//! are answered, and the quota is closed last, when nothing can ask it any more.
+//! read, ends by a timeout; after the shutdown signal no connection is accepted, those without
+//! a request end, requests that have begun are answered, and the quota is closed last, when
+//! nothing can ask it any more.
 
 use std::future::Future;
 use std::io;
@@ -21,6 +22,7 @@ use crate::bounds::{
     FIRST_REQUEST_MAX, GATEWAY_DRAIN_MAX, HEADER_BYTES_MAX, HEADER_READ_MAX, HEADERS_MAX,
     HTTP2_PING_EVERY, STREAMS_PER_CONNECTION_MAX,
 };
+use crate::idle::IdleEnds;
 use crate::keys::refresh;
 use crate::metrics::Metrics;
 use crate::options::ServerOptions;
@@ -107,12 +109,16 @@ impl Bound {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self { app, listener, metrics, drain, .. } = self;
         let handle = Handle::new();
-        let mut served =
-            tokio::spawn(serve(listener, routes::router(Arc::clone(&app)), handle.clone()));
+        let (end_idle, idle_ends) = watch::channel(false);
+        let acceptor = IdleEnds::new(NoStall, idle_ends);
+        let router = routes::router(Arc::clone(&app));
+        let server = configured(listener, handle.clone()).acceptor(acceptor);
+        let mut served = tokio::spawn(server.serve(router.into_make_service()));
         let metrics_handle = Handle::new();
         if let Some((listener, _)) = metrics {
             let router = routes::metrics_router(Arc::clone(&app));
-            tokio::spawn(serve(listener, router, metrics_handle.clone()));
+            let server = configured(listener, metrics_handle.clone()).acceptor(NoStall);
+            tokio::spawn(server.serve(router.into_make_service()));
         }
         let (stop, stopped) = watch::channel(());
         let refreshing = tokio::spawn(refresh(Arc::clone(&app), stopped));
@@ -131,6 +137,7 @@ impl Bound {
             None => {
                 tracing::info!("shutting down: finishing what has begun");
                 handle.graceful_shutdown(Some(drain));
+                end_idle.send_replace(true);
                 flatten(served.await)
             }
         };
@@ -161,13 +168,12 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeE
     Ok((listener, local))
 }
 
-async fn serve(
+/// What every connection of this server is bounded by.
+fn configured(
     listener: TcpListener,
-    router: Router,
     handle: Handle<SocketAddr>,
-) -> io::Result<()> {
+) -> axum_server::Server<SocketAddr> {
     let mut server = axum_server::Server::from_listener(listener)
-        .acceptor(NoStall)
         .first_request_timeout(FIRST_REQUEST_MAX)
         .accept_error_handler(|_, error| tracing::warn!(%error, "a connection was not accepted"))
         .handle(handle);
@@ -183,5 +189,5 @@ async fn serve(
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .max_header_list_size(HEADER_BYTES_MAX)
         .keep_alive_interval(HTTP2_PING_EVERY);
-    server.serve(router.into_make_service()).await
+    server
 }

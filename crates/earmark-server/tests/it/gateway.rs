@@ -227,3 +227,28 @@ async fn a_shutdown_cuts_streams_at_its_limit_and_drains_before_it_closes() {
     world.ended().await.unwrap();
     assert!(settled.load(Ordering::SeqCst), "what was cut could still settle");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_pauses_goes_on_until_the_drain_is_over() {
+    for is_http_2 in [false, true] {
+        let mut world = World::with(|options, quota| {
+            let settled = Arc::new(AtomicBool::new(false));
+            options.gateway = Some(Arc::new(Scripted { quota: quota.clone(), settled }));
+            options.drain = Duration::from_millis(3_500);
+        })
+        .await;
+        let key = world.tenant_key("acme").await;
+        let client = reqwest::Client::builder().no_proxy();
+        let client = if is_http_2 { client.http2_prior_knowledge() } else { client };
+        let client = client.build().unwrap();
+        let stream = client.post(world.url(CHAT)).bearer_auth(&key).send().await.unwrap();
+        let mut stream = stream.bytes_stream();
+        assert_eq!(stream.next().await.unwrap().unwrap(), "data: {}\n\n");
+        world.begin_stop();
+        // Longer than an HTTP/2 client without a request would be listened to.
+        let early = tokio::time::timeout(Duration::from_millis(2_500), stream.next());
+        assert!(early.await.is_err(), "cut before its time, HTTP/2: {is_http_2}");
+        assert!(stream.next().await.is_some_and(|piece| piece.is_err()), "cut, not ended");
+        world.ended().await.unwrap();
+    }
+}
