@@ -38,6 +38,13 @@ pub const GATEWAY_BODY_READ_MAX: Duration = Duration::from_secs(60);
 /// How long calls of the gateway whose connections are gone may take to settle at a shutdown.
 pub const GATEWAY_DRAIN_MAX: Duration = Duration::from_secs(10);
 
+/// The same when the drain is ended early: calls that notice at once that their clients are
+/// gone still settle.
+pub const CUT_DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// How long replies may take to leave after the store failed: they are refusals.
+pub const FAILED_DRAIN_MAX: Duration = Duration::from_secs(1);
+
 /// Bytes above which the rest of a body that was refused unread is awaited: a shorter one
 /// arrives in the packets of its head.
 pub const UNREAD_FROM_BYTES: u64 = 8 * 1024;

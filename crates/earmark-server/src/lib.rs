@@ -21,9 +21,10 @@
 //! };
 //! let server = Server::bind(quota, metrics, options).await?;
 //! println!("listening on {}", server.local_addr());
-//! // Finishes queued requests, then closes the quota. An error means that the store's disk
-//! // failed: the program ends and recovers at its next start.
-//! server.run(async { std::future::pending().await }).await?;
+//! // Once the first future is done, finishes what has begun, for as long as the second is not;
+//! // then closes the quota. An error may mean that the store's disk failed: the program ends
+//! // and recovers at its next start.
+//! server.run(std::future::pending(), std::future::pending()).await?;
 //! # Ok(()) }
 //! ```
 //!

@@ -19,8 +19,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::bounds::{
-    FIRST_REQUEST_MAX, GATEWAY_DRAIN_MAX, HEADER_BYTES_MAX, HEADER_READ_MAX, HEADERS_MAX,
-    HTTP2_PING_EVERY, STREAMS_PER_CONNECTION_MAX,
+    CUT_DRAIN_MAX, FAILED_DRAIN_MAX, FIRST_REQUEST_MAX, GATEWAY_DRAIN_MAX, HEADER_BYTES_MAX,
+    HEADER_READ_MAX, HEADERS_MAX, HTTP2_PING_EVERY, STREAMS_PER_CONNECTION_MAX,
 };
 use crate::idle::IdleEnds;
 use crate::keys::refresh;
@@ -62,6 +62,12 @@ pub enum ServeError {
     /// The store's disk failed (R37): the program ends and recovers at its next start.
     #[error("the store's disk failed; start again to recover from it")]
     StoreFailed,
+    /// The drain was ended early.
+    #[error("the drain was ended early; connections that were cut: {connections}")]
+    Cut {
+        /// How many were still open.
+        connections: usize,
+    },
 }
 
 impl Server {
@@ -105,8 +111,12 @@ impl Bound {
     }
 
     /// Serves until `shutdown` is done, drains, and closes the quota. Streams that are still
-    /// open when the drain time is over are cut.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+    /// open when the drain time is over are cut; `cut` ends that time early.
+    pub async fn run(
+        self,
+        shutdown: impl Future<Output = ()>,
+        cut: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
         let Self { app, listener, metrics, drain, .. } = self;
         let handle = Handle::new();
         let (end_idle, idle_ends) = watch::channel(false);
@@ -128,30 +138,56 @@ impl Bound {
             served = &mut served => Some(flatten(served)),
         };
         app.draining.store(true, Ordering::Release);
-        let result = match ended {
-            Some(Ok(())) => Ok(()),
-            Some(Err(error)) => {
-                handle.graceful_shutdown(Some(Duration::from_secs(1)));
-                Err(error)
-            }
-            None => {
-                tracing::info!("shutting down: finishing what has begun");
-                handle.graceful_shutdown(Some(drain));
-                end_idle.send_replace(true);
-                flatten(served.await)
-            }
+        tracing::info!("shutting down: finishing what has begun");
+        handle.graceful_shutdown(Some(if ended.is_none() { drain } else { FAILED_DRAIN_MAX }));
+        end_idle.send_replace(true);
+        let drained = async {
+            let result = match ended {
+                Some(result) => result,
+                None => flatten(served.await),
+            };
+            metrics_handle.shutdown();
+            finish_calls(&app).await;
+            result
         };
-        metrics_handle.shutdown();
-        if let Some(gateway) = &app.gateway
-            && !gateway.drain(GATEWAY_DRAIN_MAX).await
-        {
-            tracing::warn!("calls did not end in time; their holds expire");
-        }
+        let result = drained_or_cut(drained, cut, &handle).await;
         drop(stop);
         let _ = refreshing.await;
         app.quota.close().await;
         result
     }
+}
+
+/// Waits until calls of the gateway whose connections are gone have settled.
+async fn finish_calls(app: &App) {
+    if let Some(gateway) = &app.gateway
+        && !gateway.drain(GATEWAY_DRAIN_MAX).await
+    {
+        tracing::warn!("calls did not end in time; their holds expire");
+    }
+}
+
+/// Drains until `cut` is done; what is open then is cut, and gets a moment to settle.
+async fn drained_or_cut(
+    drained: impl Future<Output = Result<(), ServeError>>,
+    cut: impl Future<Output = ()>,
+    handle: &Handle<SocketAddr>,
+) -> Result<(), ServeError> {
+    let mut drained = std::pin::pin!(drained);
+    tokio::select! {
+        result = &mut drained => return result,
+        () = cut => {}
+    }
+    let connections = handle.connection_count();
+    tracing::warn!(connections, "the drain is ended early: cutting what is still open");
+    handle.shutdown();
+    match tokio::time::timeout(CUT_DRAIN_MAX, drained).await {
+        // The reason why it stopped weighs more than how.
+        Ok(Err(error)) => return Err(error),
+        Ok(Ok(())) => {}
+        Err(_) => tracing::warn!("calls did not end in time; their holds expire"),
+    }
+    Err(ServeError::Cut { connections })
 }
 
 fn flatten(served: Result<io::Result<()>, tokio::task::JoinError>) -> Result<(), ServeError> {

@@ -18,13 +18,14 @@ use crate::cli::ServeArgs;
 use crate::data_dir::{self, ServerFile};
 use crate::first_start::Demo;
 use crate::settings::Settings;
+use crate::signals::StopSignals;
 use crate::{first_start, output, upstreams};
 
-/// Runs until SIGTERM or SIGINT, then finishes what has begun.
+/// Runs until SIGTERM or SIGINT, then finishes what has begun, or cuts it at a second one.
 pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Result<()> {
     log(arguments.log_json);
     // Before anything else: a signal that comes during the start ends it in good order, too.
-    let shutdown = shutdown_signal()?;
+    let signals = StopSignals::listen()?;
     let file = settings.file.as_ref().map(|(_, file)| file);
     let store = SqliteStore::open(OpenOptions::new(&settings.data))?;
     let now = SystemClock.now();
@@ -59,11 +60,12 @@ pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Re
     let announced = data_dir::announce(&settings.data, &announced)?;
     tracing::info!(%address, data = %settings.data.display(), "listening");
     greet(&settings, &address, demo.as_ref());
+    let cut = signals.clone().came(2);
     let shutdown = async {
-        shutdown.await;
-        tracing::info!("stopping");
+        signals.came(1).await;
+        tracing::info!("stopping; a second signal cuts what is still open");
     };
-    let served = server.run(shutdown).await;
+    let served = server.run(shutdown, cut).await;
     drop(announced);
     Ok(served?)
 }
@@ -116,26 +118,4 @@ fn log(json: bool) {
         .with_writer(std::io::stderr);
     // A second logger in one process is a test's: the first one stays.
     let _ = if json { logger.json().try_init() } else { logger.try_init() };
-}
-
-/// What ends once somebody asks the process to stop; signals count from this call on.
-#[cfg(unix)]
-fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
-/// What ends once somebody asks the process to stop.
-#[cfg(not(unix))]
-fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        let _ = tokio::signal::ctrl_c().await;
-    })
 }

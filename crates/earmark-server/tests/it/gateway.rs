@@ -9,7 +9,7 @@ use earmark_core::{Command, Operation, TenantId};
 use earmark_engine::Quota;
 use earmark_gateway::upstream::{StandInConfig, Timeouts, UpstreamConfig, UpstreamKind, Upstreams};
 use earmark_gateway::{Gateway, GatewayOptions};
-use earmark_server::{GatewayCaller, GatewayFuture, GatewayRoutes, ServerOptions};
+use earmark_server::{GatewayCaller, GatewayFuture, GatewayRoutes, ServeError, ServerOptions};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use http::{Method, Request, Response};
@@ -251,4 +251,28 @@ async fn a_stream_that_pauses_goes_on_until_the_drain_is_over() {
         assert!(stream.next().await.is_some_and(|piece| piece.is_err()), "cut, not ended");
         world.ended().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_is_ended_early_cuts_streams_and_still_settles() {
+    let settled = Arc::new(AtomicBool::new(false));
+    let mut world = World::with(|options, quota| {
+        let settled = Arc::clone(&settled);
+        options.gateway = Some(Arc::new(Scripted { quota: quota.clone(), settled }));
+        options.drain = Duration::from_secs(60);
+    })
+    .await;
+    let key = world.tenant_key("acme").await;
+    let stream = world.request(Method::POST, CHAT).bearer_auth(&key).send().await.unwrap();
+    let mut stream = stream.bytes_stream();
+    assert_eq!(stream.next().await.unwrap().unwrap(), "data: {}\n\n");
+    world.begin_stop();
+    let kept = tokio::time::timeout(Duration::from_millis(500), stream.next());
+    assert!(kept.await.is_err(), "cut before it was asked for");
+    world.cut();
+    let cut = tokio::time::timeout(Duration::from_secs(10), stream.next());
+    assert!(cut.await.unwrap().is_some_and(|piece| piece.is_err()), "cut, not ended");
+    let ended = world.ended().await;
+    assert!(matches!(ended, Err(ServeError::Cut { connections: 1 })), "{ended:?}");
+    assert!(settled.load(Ordering::SeqCst), "what was cut could still settle");
 }

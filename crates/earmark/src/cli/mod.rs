@@ -64,7 +64,9 @@ pub(crate) struct SettingsArgs {
 pub(crate) enum Command {
     /// Run the server and the gateway (also what no command does)
     #[command(after_help = "Examples:\n  earmark serve\n  \
-        earmark serve --listen 0.0.0.0:4050 --data /var/lib/earmark --config /etc/earmark.toml")]
+        earmark serve --listen 0.0.0.0:4050 --data /var/lib/earmark --config /etc/earmark.toml\n\n\
+        SIGTERM or Ctrl-C finishes what has begun (streams for 30 s at most) and ends with exit \
+        code 0; a second one cuts what is still open and ends with exit code 1.")]
     Serve(ServeArgs),
     /// Put the configuration file's meters and plans into the store, difference first
     Apply(ApplyArgs),
