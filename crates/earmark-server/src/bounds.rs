@@ -26,7 +26,11 @@ pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
 /// little above the 60 s after which common proxies and clients drop idle connections.
 pub const HEADER_READ_MAX: Duration = Duration::from_secs(75);
 
-/// How long a new connection may take to its first request.
+/// How long the handshake of TLS may take: two round trips, over the slowest line one still
+/// serves.
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a new connection may take to its first request, once it is made.
 pub const FIRST_REQUEST_MAX: Duration = Duration::from_secs(20);
 
 /// How long a body under `/v1` may take: 64 KiB over the slowest line one still serves.

@@ -59,6 +59,7 @@ mod routes;
 mod serve;
 mod stalled;
 mod state;
+mod tls;
 mod unread;
 
 pub use gateway::{GatewayCaller, GatewayFuture, GatewayRoutes};
@@ -67,3 +68,4 @@ pub use metrics::Metrics;
 pub use openapi::openapi;
 pub use options::{AdminKey, AdminKeyError, ServerOptions, UpstreamInfo};
 pub use serve::{Bound, ServeError, Server, router};
+pub use tls::{Certificate, Tls, TlsError, Validity};

@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
+use axum_server::tls_rustls::RustlsAcceptor;
 use earmark_engine::Quota;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::bounds::{
-    CUT_DRAIN_MAX, FAILED_DRAIN_MAX, FIRST_REQUEST_MAX, GATEWAY_DRAIN_MAX, HEADER_BYTES_MAX,
-    HEADER_READ_MAX, HEADERS_MAX, HTTP2_PING_EVERY, STREAMS_PER_CONNECTION_MAX,
+    CUT_DRAIN_MAX, FAILED_DRAIN_MAX, FIRST_REQUEST_MAX, GATEWAY_DRAIN_MAX, HANDSHAKE_MAX,
+    HEADER_BYTES_MAX, HEADER_READ_MAX, HEADERS_MAX, HTTP2_PING_EVERY, STREAMS_PER_CONNECTION_MAX,
 };
 use crate::idle::IdleEnds;
 use crate::keys::refresh;
@@ -29,6 +30,7 @@ use crate::options::ServerOptions;
 use crate::routes;
 use crate::stalled::NoStall;
 use crate::state::App;
+use crate::tls::Tls;
 
 /// The HTTP server; see the crate's first page for how it is used.
 pub struct Server;
@@ -38,6 +40,7 @@ pub struct Bound {
     app: Arc<App>,
     listener: TcpListener,
     local_addr: SocketAddr,
+    tls: Option<Tls>,
     metrics: Option<(TcpListener, SocketAddr)>,
     drain: Duration,
 }
@@ -83,9 +86,9 @@ impl Server {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let drain = options.drain;
+        let (drain, tls) = (options.drain, options.tls.clone());
         let app = App::open(quota, metrics, options).await?;
-        Ok(Bound { app, listener, local_addr, metrics: metrics_listener, drain })
+        Ok(Bound { app, listener, local_addr, tls, metrics: metrics_listener, drain })
     }
 }
 
@@ -117,13 +120,22 @@ impl Bound {
         shutdown: impl Future<Output = ()>,
         cut: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
-        let Self { app, listener, metrics, drain, .. } = self;
+        let Self { app, listener, tls, metrics, drain, .. } = self;
         let handle = Handle::new();
         let (end_idle, idle_ends) = watch::channel(false);
-        let acceptor = IdleEnds::new(NoStall, idle_ends);
-        let router = routes::router(Arc::clone(&app));
-        let server = configured(listener, handle.clone()).acceptor(acceptor);
-        let mut served = tokio::spawn(server.serve(router.into_make_service()));
+        let server = configured(listener, handle.clone());
+        let service = routes::router(Arc::clone(&app)).into_make_service();
+        let mut served = match tls {
+            None => {
+                let acceptor = IdleEnds::new(NoStall, idle_ends);
+                tokio::spawn(server.acceptor(acceptor).serve(service))
+            }
+            Some(tls) => {
+                let acceptor = RustlsAcceptor::new(tls.config()).handshake_timeout(HANDSHAKE_MAX);
+                let acceptor = IdleEnds::new(acceptor.acceptor(NoStall), idle_ends);
+                tokio::spawn(server.acceptor(acceptor).serve(service))
+            }
+        };
         let metrics_handle = Handle::new();
         if let Some((listener, _)) = metrics {
             let router = routes::metrics_router(Arc::clone(&app));
@@ -211,7 +223,11 @@ fn configured(
 ) -> axum_server::Server<SocketAddr> {
     let mut server = axum_server::Server::from_listener(listener)
         .first_request_timeout(FIRST_REQUEST_MAX)
-        .accept_error_handler(|_, error| tracing::warn!(%error, "a connection was not accepted"))
+        .accept_error_handler(|client, error| match client {
+            // Its own doing: it speaks no TLS, or does not trust the certificate.
+            Some(client) => tracing::debug!(%client, %error, "a connection was not made"),
+            None => tracing::warn!(%error, "a connection was not accepted"),
+        })
         .handle(handle);
     let buffer = usize::try_from(HEADER_BYTES_MAX).unwrap_or(usize::MAX);
     let builder = server.http_builder();

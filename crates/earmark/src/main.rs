@@ -11,9 +11,11 @@ mod commands;
 mod data_dir;
 mod first_start;
 mod output;
+mod pinned;
 mod serve;
 mod settings;
 mod signals;
+mod tls_files;
 mod upstreams;
 
 use std::process::ExitCode;

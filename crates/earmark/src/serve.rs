@@ -19,6 +19,7 @@ use crate::data_dir::{self, ServerFile};
 use crate::first_start::Demo;
 use crate::settings::Settings;
 use crate::signals::StopSignals;
+use crate::tls_files::TlsFiles;
 use crate::{first_start, output, upstreams};
 
 /// Runs until SIGTERM or SIGINT, then finishes what has begun, or cuts it at a second one.
@@ -27,6 +28,7 @@ pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Re
     // Before anything else: a signal that comes during the start ends it in good order, too.
     let signals = StopSignals::listen()?;
     let file = settings.file.as_ref().map(|(_, file)| file);
+    let loaded = settings.tls.as_ref().map(TlsFiles::load).transpose()?;
     let store = SqliteStore::open(OpenOptions::new(&settings.data))?;
     let now = SystemClock.now();
     // Before a demo key is made that nobody would get to see.
@@ -50,16 +52,23 @@ pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Re
     let gateway = Gateway::new(quota.clone(), upstreams, gateway_options);
 
     let mut options = ServerOptions::new(settings.listen);
+    options.tls = loaded.as_ref().map(|loaded| loaded.tls.clone());
     options.metrics_listen = settings.metrics_listen;
     options.admin_keys = vec![admin_key];
     options.upstreams = infos;
     options.gateway = Some(Arc::new(gateway));
     let server = Server::bind(quota, metrics, options).await?;
-    let address = server.local_addr().to_string();
-    let announced = ServerFile { address: address.clone(), key, pid: std::process::id() };
-    let announced = data_dir::announce(&settings.data, &announced)?;
-    tracing::info!(%address, data = %settings.data.display(), "listening");
-    greet(&settings, &address, demo.as_ref());
+    let (address, pid) = (server.local_addr().to_string(), std::process::id());
+    let mut tls_cert = None;
+    if let Some(loaded) = loaded {
+        data_dir::write_certificate(&settings.data, loaded.chain())?;
+        tls_cert = Some(data_dir::certificate_path(&settings.data)?);
+        loaded.follow(settings.data.clone())?;
+    }
+    let info = ServerFile { address, tls_cert, key, pid };
+    let announced = data_dir::announce(&settings.data, &info)?;
+    tracing::info!(address = info.address, data = %settings.data.display(), "listening");
+    greet(&settings, &info, demo.as_ref());
     let cut = signals.clone().came(2);
     let shutdown = async {
         signals.came(1).await;
@@ -71,21 +80,26 @@ pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Re
 }
 
 /// Says where the server is, and after a first start what to try.
-fn greet(settings: &Settings, address: &str, demo: Option<&Demo>) {
+fn greet(settings: &Settings, server: &ServerFile, demo: Option<&Demo>) {
+    let url = server.url();
     if settings.json {
-        let mut told = json!({"address": address, "data": settings.data});
+        let mut told = json!({"address": server.address, "url": url, "data": settings.data});
         if let Some(demo) = demo {
             told["demo"] = json!({"tenant": first_start::DEMO_TENANT, "key": demo.key});
         }
         return output::json(&told);
     }
-    output::line(format_args!("Earmark listens on http://{address} (API description at /docs)"));
+    output::line(format_args!("Earmark listens on {url} (API description at /docs)"));
     if let Some(demo) = demo {
         // Absolute: the lines are pasted in another terminal, which may be anywhere.
         let key_file = data_dir::admin_key_path(&settings.data);
         let key_file = std::path::absolute(&key_file).unwrap_or(key_file);
         output::line("");
-        output::line(first_start::lines(address, demo, &key_file.display().to_string()));
+        let curl = match &server.tls_cert {
+            Some(file) => format!("curl -s --cacert '{}'", file.display()),
+            None => "curl -s".to_owned(),
+        };
+        output::line(first_start::lines(&curl, &url, demo, &key_file.display().to_string()));
     }
 }
 
