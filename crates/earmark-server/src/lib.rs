@@ -1,4 +1,4 @@
-//! Earmark's HTTP server: routes, keys, the table of errors, OpenAPI, metrics, shutdown.
+//! Earmark's HTTP server: routes, keys, the table of errors, OpenAPI, metrics, TLS, shutdown.
 //!
 //! ```text
 //! listener ─▶ edge (request id, span, bounds) ─▶ key and scope ─▶ route ─▶ engine
