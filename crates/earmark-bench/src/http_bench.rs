@@ -102,9 +102,10 @@ async fn earmark(
     let server = Server::bind(quota, metrics, options).await?;
     let address = server.local_addr();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(server.run(async {
+    let shutdown = async {
         let _ = stopped.await;
-    }));
+    };
+    let serving = tokio::spawn(server.run(shutdown, std::future::pending()));
     let tenants = Arc::new(tenants);
     let result =
         load(connections, |number| client(address, lasting, number, Arc::clone(&tenants))).await;

@@ -26,7 +26,11 @@ pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
 /// little above the 60 s after which common proxies and clients drop idle connections.
 pub const HEADER_READ_MAX: Duration = Duration::from_secs(75);
 
-/// How long a new connection may take to its first request.
+/// How long the handshake of TLS may take: two round trips, over the slowest line one still
+/// serves.
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a new connection may take to its first request, once it is made.
 pub const FIRST_REQUEST_MAX: Duration = Duration::from_secs(20);
 
 /// How long a body under `/v1` may take: 64 KiB over the slowest line one still serves.
@@ -37,6 +41,13 @@ pub const GATEWAY_BODY_READ_MAX: Duration = Duration::from_secs(60);
 
 /// How long calls of the gateway whose connections are gone may take to settle at a shutdown.
 pub const GATEWAY_DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// The same when the drain is ended early: calls that notice at once that their clients are
+/// gone still settle.
+pub const CUT_DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// How long replies may take to leave after the store failed: they are refusals.
+pub const FAILED_DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// Bytes above which the rest of a body that was refused unread is awaited: a shorter one
 /// arrives in the packets of its head.
@@ -58,6 +69,11 @@ pub const HTTP2_PING_EVERY: Duration = Duration::from_secs(60);
 
 /// How long streams may go on after a shutdown began, unless the options say otherwise.
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
+
+/// How long an HTTP/2 client without a request in progress is listened to after it was told
+/// that the server stops: some round trips, in which a request that crossed the farewell
+/// arrives.
+pub const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// The longest `Earmark-Timeout-Ms`: nobody waits longer for a decision.
 pub const TIMEOUT_MS_MAX: u64 = 60_000;

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tracing::{Instrument, field};
 
 use crate::error::Problem;
+use crate::idle::InProgress;
 use crate::routes::Provider;
 use crate::state::App;
 use crate::unread::Unread;
@@ -41,7 +42,8 @@ pub(crate) async fn answer(State(app): State<Arc<App>>, request: Request, next: 
         code = field::Empty,
     );
     let started = Instant::now();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let in_progress = parts.extensions.remove::<InProgress>();
     let (body, unread) = Unread::watch(body);
     let work = AssertUnwindSafe(next.run(Request::from_parts(parts, body))).catch_unwind();
     let response = async {
@@ -52,7 +54,10 @@ pub(crate) async fn answer(State(app): State<Arc<App>>, request: Request, next: 
         if let (Some(provider), Ok(value)) = (provider, HeaderValue::from_str(&id)) {
             response.headers_mut().insert(provider.request_id_header(), value);
         }
-        response
+        match in_progress {
+            Some(in_progress) => response.map(|body| in_progress.until_sent(body)),
+            None => response,
+        }
     }
     .instrument(span.clone())
     .await;

@@ -1,4 +1,4 @@
-//! Earmark's HTTP server: routes, keys, the table of errors, OpenAPI, metrics, shutdown.
+//! Earmark's HTTP server: routes, keys, the table of errors, OpenAPI, metrics, TLS, shutdown.
 //!
 //! ```text
 //! listener ─▶ edge (request id, span, bounds) ─▶ key and scope ─▶ route ─▶ engine
@@ -21,9 +21,10 @@
 //! };
 //! let server = Server::bind(quota, metrics, options).await?;
 //! println!("listening on {}", server.local_addr());
-//! // Finishes queued requests, then closes the quota. An error means that the store's disk
-//! // failed: the program ends and recovers at its next start.
-//! server.run(async { std::future::pending().await }).await?;
+//! // Once the first future is done, finishes what has begun, for as long as the second is not;
+//! // then closes the quota. An error may mean that the store's disk failed: the program ends
+//! // and recovers at its next start.
+//! server.run(std::future::pending(), std::future::pending()).await?;
 //! # Ok(()) }
 //! ```
 //!
@@ -46,6 +47,7 @@ mod cursor;
 mod edge;
 mod error;
 mod gateway;
+mod idle;
 mod json;
 mod keys;
 mod metrics;
@@ -57,6 +59,7 @@ mod routes;
 mod serve;
 mod stalled;
 mod state;
+mod tls;
 mod unread;
 
 pub use gateway::{GatewayCaller, GatewayFuture, GatewayRoutes};
@@ -65,3 +68,4 @@ pub use metrics::Metrics;
 pub use openapi::openapi;
 pub use options::{AdminKey, AdminKeyError, ServerOptions, UpstreamInfo};
 pub use serve::{Bound, ServeError, Server, router};
+pub use tls::{Certificate, Tls, TlsError, Validity};

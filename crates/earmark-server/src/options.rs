@@ -7,12 +7,15 @@ use std::time::Duration;
 use crate::bounds::{ADMIN_KEY_CHARS_MIN, DRAIN_DEFAULT};
 use crate::gateway::GatewayRoutes;
 use crate::keys::digest_of;
+use crate::tls::Tls;
 
 /// How a server is opened.
 pub struct ServerOptions {
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Where `/metrics` is served without a key, on a listener of its own.
+    /// What it shows TLS clients; `None` listens without TLS.
+    pub tls: Option<Tls>,
+    /// Where `/metrics` is served without a key and without TLS, on a listener of its own.
     pub metrics_listen: Option<SocketAddr>,
     /// Keys from file or environment that may do everything, besides those in the store.
     pub admin_keys: Vec<AdminKey>,
@@ -29,6 +32,7 @@ impl ServerOptions {
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
+            tls: None,
             metrics_listen: None,
             admin_keys: Vec::new(),
             upstreams: Vec::new(),

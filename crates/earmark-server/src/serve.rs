@@ -1,8 +1,9 @@
 //! The listener: bind, serve, drain, close.
 //!
 //! Always holds: a connection that sends nothing, half a header or half a body, or does not
-//! read, ends by a timeout; after the shutdown signal no connection is accepted, requests that have begun
-//! are answered, and the quota is closed last, when nothing can ask it any more.
+//! read, ends by a timeout; after the shutdown signal no connection is accepted, those without
+//! a request end, requests that have begun are answered, and the quota is closed last, when
+//! nothing can ask it any more.
 
 use std::future::Future;
 use std::io;
@@ -13,20 +14,23 @@ use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
+use axum_server::tls_rustls::RustlsAcceptor;
 use earmark_engine::Quota;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::bounds::{
-    FIRST_REQUEST_MAX, GATEWAY_DRAIN_MAX, HEADER_BYTES_MAX, HEADER_READ_MAX, HEADERS_MAX,
-    HTTP2_PING_EVERY, STREAMS_PER_CONNECTION_MAX,
+    CUT_DRAIN_MAX, FAILED_DRAIN_MAX, FIRST_REQUEST_MAX, GATEWAY_DRAIN_MAX, HANDSHAKE_MAX,
+    HEADER_BYTES_MAX, HEADER_READ_MAX, HEADERS_MAX, HTTP2_PING_EVERY, STREAMS_PER_CONNECTION_MAX,
 };
+use crate::idle::IdleEnds;
 use crate::keys::refresh;
 use crate::metrics::Metrics;
 use crate::options::ServerOptions;
 use crate::routes;
 use crate::stalled::NoStall;
 use crate::state::App;
+use crate::tls::Tls;
 
 /// The HTTP server; see the crate's first page for how it is used.
 pub struct Server;
@@ -36,6 +40,7 @@ pub struct Bound {
     app: Arc<App>,
     listener: TcpListener,
     local_addr: SocketAddr,
+    tls: Option<Tls>,
     metrics: Option<(TcpListener, SocketAddr)>,
     drain: Duration,
 }
@@ -60,6 +65,12 @@ pub enum ServeError {
     /// The store's disk failed (R37): the program ends and recovers at its next start.
     #[error("the store's disk failed; start again to recover from it")]
     StoreFailed,
+    /// The drain was ended early.
+    #[error("the drain was ended early; connections that were cut: {connections}")]
+    Cut {
+        /// How many were still open.
+        connections: usize,
+    },
 }
 
 impl Server {
@@ -75,9 +86,9 @@ impl Server {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let drain = options.drain;
+        let (drain, tls) = (options.drain, options.tls.clone());
         let app = App::open(quota, metrics, options).await?;
-        Ok(Bound { app, listener, local_addr, metrics: metrics_listener, drain })
+        Ok(Bound { app, listener, local_addr, tls, metrics: metrics_listener, drain })
     }
 }
 
@@ -103,16 +114,33 @@ impl Bound {
     }
 
     /// Serves until `shutdown` is done, drains, and closes the quota. Streams that are still
-    /// open when the drain time is over are cut.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { app, listener, metrics, drain, .. } = self;
+    /// open when the drain time is over are cut; `cut` ends that time early.
+    pub async fn run(
+        self,
+        shutdown: impl Future<Output = ()>,
+        cut: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let Self { app, listener, tls, metrics, drain, .. } = self;
         let handle = Handle::new();
-        let mut served =
-            tokio::spawn(serve(listener, routes::router(Arc::clone(&app)), handle.clone()));
+        let (end_idle, idle_ends) = watch::channel(false);
+        let server = configured(listener, handle.clone());
+        let service = routes::router(Arc::clone(&app)).into_make_service();
+        let mut served = match tls {
+            None => {
+                let acceptor = IdleEnds::new(NoStall, idle_ends);
+                tokio::spawn(server.acceptor(acceptor).serve(service))
+            }
+            Some(tls) => {
+                let acceptor = RustlsAcceptor::new(tls.config()).handshake_timeout(HANDSHAKE_MAX);
+                let acceptor = IdleEnds::new(acceptor.acceptor(NoStall), idle_ends);
+                tokio::spawn(server.acceptor(acceptor).serve(service))
+            }
+        };
         let metrics_handle = Handle::new();
         if let Some((listener, _)) = metrics {
             let router = routes::metrics_router(Arc::clone(&app));
-            tokio::spawn(serve(listener, router, metrics_handle.clone()));
+            let server = configured(listener, metrics_handle.clone()).acceptor(NoStall);
+            tokio::spawn(server.serve(router.into_make_service()));
         }
         let (stop, stopped) = watch::channel(());
         let refreshing = tokio::spawn(refresh(Arc::clone(&app), stopped));
@@ -122,29 +150,56 @@ impl Bound {
             served = &mut served => Some(flatten(served)),
         };
         app.draining.store(true, Ordering::Release);
-        let result = match ended {
-            Some(Ok(())) => Ok(()),
-            Some(Err(error)) => {
-                handle.graceful_shutdown(Some(Duration::from_secs(1)));
-                Err(error)
-            }
-            None => {
-                tracing::info!("shutting down: finishing what has begun");
-                handle.graceful_shutdown(Some(drain));
-                flatten(served.await)
-            }
+        tracing::info!("shutting down: finishing what has begun");
+        handle.graceful_shutdown(Some(if ended.is_none() { drain } else { FAILED_DRAIN_MAX }));
+        end_idle.send_replace(true);
+        let drained = async {
+            let result = match ended {
+                Some(result) => result,
+                None => flatten(served.await),
+            };
+            metrics_handle.shutdown();
+            finish_calls(&app).await;
+            result
         };
-        metrics_handle.shutdown();
-        if let Some(gateway) = &app.gateway
-            && !gateway.drain(GATEWAY_DRAIN_MAX).await
-        {
-            tracing::warn!("calls did not end in time; their holds expire");
-        }
+        let result = drained_or_cut(drained, cut, &handle).await;
         drop(stop);
         let _ = refreshing.await;
         app.quota.close().await;
         result
     }
+}
+
+/// Waits until calls of the gateway whose connections are gone have settled.
+async fn finish_calls(app: &App) {
+    if let Some(gateway) = &app.gateway
+        && !gateway.drain(GATEWAY_DRAIN_MAX).await
+    {
+        tracing::warn!("calls did not end in time; their holds expire");
+    }
+}
+
+/// Drains until `cut` is done; what is open then is cut, and gets a moment to settle.
+async fn drained_or_cut(
+    drained: impl Future<Output = Result<(), ServeError>>,
+    cut: impl Future<Output = ()>,
+    handle: &Handle<SocketAddr>,
+) -> Result<(), ServeError> {
+    let mut drained = std::pin::pin!(drained);
+    tokio::select! {
+        result = &mut drained => return result,
+        () = cut => {}
+    }
+    let connections = handle.connection_count();
+    tracing::warn!(connections, "the drain is ended early: cutting what is still open");
+    handle.shutdown();
+    match tokio::time::timeout(CUT_DRAIN_MAX, drained).await {
+        // The reason why it stopped weighs more than how.
+        Ok(Err(error)) => return Err(error),
+        Ok(Ok(())) => {}
+        Err(_) => tracing::warn!("calls did not end in time; their holds expire"),
+    }
+    Err(ServeError::Cut { connections })
 }
 
 fn flatten(served: Result<io::Result<()>, tokio::task::JoinError>) -> Result<(), ServeError> {
@@ -161,15 +216,18 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeE
     Ok((listener, local))
 }
 
-async fn serve(
+/// What every connection of this server is bounded by.
+fn configured(
     listener: TcpListener,
-    router: Router,
     handle: Handle<SocketAddr>,
-) -> io::Result<()> {
+) -> axum_server::Server<SocketAddr> {
     let mut server = axum_server::Server::from_listener(listener)
-        .acceptor(NoStall)
         .first_request_timeout(FIRST_REQUEST_MAX)
-        .accept_error_handler(|_, error| tracing::warn!(%error, "a connection was not accepted"))
+        .accept_error_handler(|client, error| match client {
+            // Its own doing: it speaks no TLS, or does not trust the certificate.
+            Some(client) => tracing::debug!(%client, %error, "a connection was not made"),
+            None => tracing::warn!(%error, "a connection was not accepted"),
+        })
         .handle(handle);
     let buffer = usize::try_from(HEADER_BYTES_MAX).unwrap_or(usize::MAX);
     let builder = server.http_builder();
@@ -183,5 +241,5 @@ async fn serve(
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .max_header_list_size(HEADER_BYTES_MAX)
         .keep_alive_interval(HTTP2_PING_EVERY);
-    server.serve(router.into_make_service()).await
+    server
 }

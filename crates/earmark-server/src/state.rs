@@ -39,13 +39,12 @@ impl App {
         metrics: Arc<Metrics>,
         options: ServerOptions,
     ) -> Result<Arc<Self>, ServeError> {
-        let records = quota.records().api_keys(None).await;
-        let records = records.map_err(|error| ServeError::Store(error.to_string()))?;
-        let keys = ArcSwap::from_pointee(KeyIndex::new(records, &options.admin_keys));
+        let keys = read_keys(&quota, &options.admin_keys).await;
+        let keys = keys.map_err(ServeError::Store)?;
         Ok(Arc::new(Self {
             quota,
             metrics,
-            keys,
+            keys: ArcSwap::from_pointee(keys),
             reading_keys: tokio::sync::Mutex::new(()),
             admin_keys: options.admin_keys,
             upstreams: options.upstreams,
@@ -57,8 +56,8 @@ impl App {
     /// Reads the keys anew.
     pub(crate) async fn refresh_keys(&self) -> Result<(), Problem> {
         let _one = self.reading_keys.lock().await;
-        let records = self.quota.records().api_keys(None).await.map_err(Problem::store)?;
-        self.keys.store(Arc::new(KeyIndex::new(records, &self.admin_keys)));
+        let keys = read_keys(&self.quota, &self.admin_keys).await.map_err(Problem::store)?;
+        self.keys.store(Arc::new(keys));
         Ok(())
     }
 
@@ -72,4 +71,10 @@ impl App {
         let answer = self.quota.execute(tenant.clone(), command, within).await;
         answer.map_err(|error: CallError| Problem::call(tenant, error))
     }
+}
+
+async fn read_keys(quota: &Quota, admin_keys: &[AdminKey]) -> Result<KeyIndex, String> {
+    let now = quota.records().ping().await.map_err(|error| error.to_string())?;
+    let records = quota.records().api_keys(None).await.map_err(|error| error.to_string())?;
+    Ok(KeyIndex::new(records, admin_keys, now))
 }

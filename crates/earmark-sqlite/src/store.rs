@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use earmark_core::TenantId;
+use earmark_core::{TenantId, TimestampMs};
 use earmark_store::clock::{Clock, SystemClock};
 use earmark_store::records::{
     ApiKeyRecord, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage,
@@ -311,19 +311,25 @@ impl Records for SqliteStore {
         Box::pin(self.read(move |connection| read::api_keys(connection, tenant.as_ref())))
     }
 
-    fn revoke_api_key(&self, id: String) -> BoxFuture<'_, Result<bool, StoreError>> {
-        let now_ms = self.clock.now().0;
+    fn revoke_api_key(
+        &self,
+        id: String,
+        at: Option<TimestampMs>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let now = self.clock.now();
         Box::pin(self.change(move |connection| {
             let revoked = connection.execute(
-                "UPDATE api_key SET revoked_ms = ?2 WHERE key_id = ?1 AND revoked_ms IS NULL",
-                params![id, now_ms],
+                "UPDATE api_key SET revoked_ms = ?2 \
+                 WHERE key_id = ?1 AND (revoked_ms IS NULL OR revoked_ms > ?3)",
+                params![id, at.map_or(now, |at| at.max(now)).0, now.0],
             );
             revoked.map(|rows| rows == 1).map_err(|error| store_error(&error))
         }))
     }
 
-    fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.read(|connection| config::version(connection).map(|_| ())))
+    fn ping(&self) -> BoxFuture<'_, Result<TimestampMs, StoreError>> {
+        let now = self.clock.now();
+        Box::pin(self.read(move |connection| config::version(connection).map(|_| now)))
     }
 }
 
@@ -344,7 +350,7 @@ mod tests {
         assert!(store.change(failing).await.is_err());
         let begun = store.begin(BatchNeed::default()).await;
         assert!(matches!(begun.err(), Some(StoreError::Fatal(_))));
-        assert!(matches!(store.revoke_api_key("k".into()).await, Err(StoreError::Fatal(_))));
+        assert!(matches!(store.revoke_api_key("k".into(), None).await, Err(StoreError::Fatal(_))));
         // What was committed before is there at the next start.
         drop(store);
         assert!(SqliteStore::open(OpenOptions::new(directory.path())).is_ok());

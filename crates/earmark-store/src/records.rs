@@ -164,7 +164,7 @@ pub struct ApiKeyRecord {
     pub digest: [u8; 32],
     /// When it was made.
     pub created: TimestampMs,
-    /// When it was revoked.
+    /// From when on it is refused; may lie ahead.
     pub revoked: Option<TimestampMs>,
 }
 

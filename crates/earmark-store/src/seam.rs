@@ -161,11 +161,17 @@ pub trait Records: Send + Sync + 'static {
         tenant: Option<TenantId>,
     ) -> BoxFuture<'_, Result<Vec<ApiKeyRecord>, StoreError>>;
 
-    /// Revokes an API key; answers whether there was one that was not revoked.
-    fn revoke_api_key(&self, id: String) -> BoxFuture<'_, Result<bool, StoreError>>;
+    /// Revokes an API key from `at` on, or from now on when `at` is past or `None`. One that is
+    /// to be revoked later is given the new time; answers whether there was a key that was not
+    /// revoked yet.
+    fn revoke_api_key(
+        &self,
+        id: String,
+        at: Option<TimestampMs>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
 
-    /// Whether the store answers.
-    fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// The store's time (R8), if the store answers.
+    fn ping(&self) -> BoxFuture<'_, Result<TimestampMs, StoreError>>;
 }
 
 /// A change of the configuration: what is named is set.

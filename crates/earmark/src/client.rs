@@ -15,8 +15,8 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::data_dir;
 use crate::settings::Settings;
+use crate::{data_dir, pinned};
 
 /// Longest reply that is read: a page of a thousand entries stays far below.
 const REPLY_BYTES_MAX: usize = 64 << 20;
@@ -49,12 +49,14 @@ impl Client {
                     // Another command, or a server that is just starting.
                     return Err(error.into());
                 };
-                let http = reqwest::Client::builder()
+                let mut http = reqwest::Client::builder()
                     .no_proxy()
                     .redirect(reqwest::redirect::Policy::none())
-                    .timeout(CALL_TIMEOUT)
-                    .build()?;
-                let base = format!("http://{}", server.address);
+                    .timeout(CALL_TIMEOUT);
+                if let Some(certificate) = &server.tls_cert {
+                    http = http.tls_backend_preconfigured(pinned::config(certificate)?);
+                }
+                let (http, base) = (http.build()?, server.url());
                 return Ok(Self { key: server.key, way: Way::Remote { http, base } });
             }
             Err(error) => return Err(error.into()),

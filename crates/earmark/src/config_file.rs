@@ -16,7 +16,11 @@ use serde::Deserialize;
 pub struct ConfigFile {
     /// Where to listen, for example `127.0.0.1:4050`.
     pub listen: Option<String>,
-    /// Where `/metrics` is served without a key, on a listener of its own.
+    /// The certificate chain for TLS, in PEM; without it, TLS is not spoken.
+    pub tls_cert: Option<PathBuf>,
+    /// The key of its first certificate, in PEM.
+    pub tls_key: Option<PathBuf>,
+    /// Where `/metrics` is served without a key and without TLS, on a listener of its own.
     pub metrics_listen: Option<String>,
     /// The data directory.
     pub data: Option<PathBuf>,

@@ -1,5 +1,5 @@
-//! What stands in the data directory beside the store: the admin key, and where the running
-//! server is. Both are readable by their owner only.
+//! What stands in the data directory beside the store: the admin key, where the running
+//! server is, and the certificate that it shows. All are readable by their owner only.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,22 @@ use crate::settings::Settings;
 pub(crate) struct ServerFile {
     /// Host and port.
     pub(crate) address: String,
+    /// The chain that it shows, the server's own certificate first; without it, it speaks no
+    /// TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_cert: Option<PathBuf>,
     /// An admin key.
     pub(crate) key: String,
     /// Its process.
     pub(crate) pid: u32,
+}
+
+impl ServerFile {
+    /// Scheme, host and port.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.tls_cert.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
 }
 
 fn server_path(data: &Path) -> PathBuf {
@@ -31,13 +43,26 @@ pub(crate) fn admin_key_path(data: &Path) -> PathBuf {
     data.join("admin-key")
 }
 
+/// Where the certificate is that the running server shows: not the operator's own file, which
+/// may be changed already, or broken.
+pub(crate) fn certificate_path(data: &Path) -> anyhow::Result<PathBuf> {
+    Ok(std::path::absolute(data.join("tls-cert.pem"))?)
+}
+
+/// Puts the certificate that the server shows there.
+pub(crate) fn write_certificate(data: &Path, chain: &[u8]) -> anyhow::Result<()> {
+    write_private(&certificate_path(data)?, chain)
+}
+
 /// Writes where the server is; goes when it is dropped.
-pub(crate) struct Announced(PathBuf);
+pub(crate) struct Announced(Vec<PathBuf>);
 
 impl Drop for Announced {
     fn drop(&mut self) {
-        // A file that stays tells of a server that does not answer: clients say so.
-        let _ = std::fs::remove_file(&self.0);
+        for path in &self.0 {
+            // A file that stays tells of a server that does not answer: clients say so.
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -45,7 +70,7 @@ impl Drop for Announced {
 pub(crate) fn announce(data: &Path, file: &ServerFile) -> anyhow::Result<Announced> {
     let path = server_path(data);
     write_private(&path, serde_json::to_string(file)?.as_bytes())?;
-    Ok(Announced(path))
+    Ok(Announced([Some(path), file.tls_cert.clone()].into_iter().flatten().collect()))
 }
 
 /// Where a server said that it is, if one did.

@@ -73,18 +73,18 @@ pub(crate) async fn demo_key_id(quota: &Quota) -> anyhow::Result<Option<String>>
     Ok(demo.map(|key| key.id))
 }
 
-/// The three lines to paste.
-pub(crate) fn lines(address: &str, demo: &Demo, admin_key_file: &str) -> String {
+/// The three lines to paste, for that `curl` and the server at that URL.
+pub(crate) fn lines(curl: &str, url: &str, demo: &Demo, admin_key_file: &str) -> String {
     let key = &demo.key;
     format!(
         "# a chat, answered by the built-in stand-in model\n\
-         curl -s http://{address}/openai/v1/chat/completions -H 'Authorization: Bearer {key}' \
+         {curl} {url}/openai/v1/chat/completions -H 'Authorization: Bearer {key}' \
          -H 'Content-Type: application/json' \
          -d '{{\"model\": \"stand-in\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'\n\n\
          # what it has used: 1 of 50\n\
-         curl -s http://{address}/v1/tenants/{DEMO_TENANT}/usage -H 'Authorization: Bearer {key}'\n\n\
+         {curl} {url}/v1/tenants/{DEMO_TENANT}/usage -H 'Authorization: Bearer {key}'\n\n\
          # a refusal with its reason: 51 messages never fit into 50\n\
-         curl -s http://{address}/v1/tenants/{DEMO_TENANT}/holds \
+         {curl} {url}/v1/tenants/{DEMO_TENANT}/holds \
          -H \"Authorization: Bearer $(cat '{admin_key_file}')\" -H 'Content-Type: application/json' \
          -d '{{\"amounts\": {{\"ai_messages\": 51}}}}'\n"
     )

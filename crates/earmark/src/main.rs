@@ -1,6 +1,7 @@
 //! The command line tool: parses, runs, and knows the exit codes.
 //!
-//! 0: done. 1: it did not work, or was refused. 2: it was called wrongly.
+//! 0: done. 1: it did not work, was refused, or was cut by a second signal. 2: it was called
+//! wrongly.
 
 #![expect(clippy::print_stderr, reason = "a command line tool")]
 
@@ -10,8 +11,11 @@ mod commands;
 mod data_dir;
 mod first_start;
 mod output;
+mod pinned;
 mod serve;
 mod settings;
+mod signals;
+mod tls_files;
 mod upstreams;
 
 use std::process::ExitCode;

@@ -18,14 +18,17 @@ use crate::cli::ServeArgs;
 use crate::data_dir::{self, ServerFile};
 use crate::first_start::Demo;
 use crate::settings::Settings;
+use crate::signals::StopSignals;
+use crate::tls_files::TlsFiles;
 use crate::{first_start, output, upstreams};
 
-/// Runs until SIGTERM or SIGINT, then finishes what has begun.
+/// Runs until SIGTERM or SIGINT, then finishes what has begun, or cuts it at a second one.
 pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Result<()> {
     log(arguments.log_json);
     // Before anything else: a signal that comes during the start ends it in good order, too.
-    let shutdown = shutdown_signal()?;
+    let signals = StopSignals::listen()?;
     let file = settings.file.as_ref().map(|(_, file)| file);
+    let loaded = settings.tls.as_ref().map(TlsFiles::load).transpose()?;
     let store = SqliteStore::open(OpenOptions::new(&settings.data))?;
     let now = SystemClock.now();
     // Before a demo key is made that nobody would get to see.
@@ -49,41 +52,54 @@ pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Re
     let gateway = Gateway::new(quota.clone(), upstreams, gateway_options);
 
     let mut options = ServerOptions::new(settings.listen);
+    options.tls = loaded.as_ref().map(|loaded| loaded.tls.clone());
     options.metrics_listen = settings.metrics_listen;
     options.admin_keys = vec![admin_key];
     options.upstreams = infos;
     options.gateway = Some(Arc::new(gateway));
     let server = Server::bind(quota, metrics, options).await?;
-    let address = server.local_addr().to_string();
-    let announced = ServerFile { address: address.clone(), key, pid: std::process::id() };
-    let announced = data_dir::announce(&settings.data, &announced)?;
-    tracing::info!(%address, data = %settings.data.display(), "listening");
-    greet(&settings, &address, demo.as_ref());
+    let (address, pid) = (server.local_addr().to_string(), std::process::id());
+    let mut tls_cert = None;
+    if let Some(loaded) = loaded {
+        data_dir::write_certificate(&settings.data, loaded.chain())?;
+        tls_cert = Some(data_dir::certificate_path(&settings.data)?);
+        loaded.follow(settings.data.clone())?;
+    }
+    let info = ServerFile { address, tls_cert, key, pid };
+    let announced = data_dir::announce(&settings.data, &info)?;
+    tracing::info!(address = info.address, data = %settings.data.display(), "listening");
+    greet(&settings, &info, demo.as_ref());
+    let cut = signals.clone().came(2);
     let shutdown = async {
-        shutdown.await;
-        tracing::info!("stopping");
+        signals.came(1).await;
+        tracing::info!("stopping; a second signal cuts what is still open");
     };
-    let served = server.run(shutdown).await;
+    let served = server.run(shutdown, cut).await;
     drop(announced);
     Ok(served?)
 }
 
 /// Says where the server is, and after a first start what to try.
-fn greet(settings: &Settings, address: &str, demo: Option<&Demo>) {
+fn greet(settings: &Settings, server: &ServerFile, demo: Option<&Demo>) {
+    let url = server.url();
     if settings.json {
-        let mut told = json!({"address": address, "data": settings.data});
+        let mut told = json!({"address": server.address, "url": url, "data": settings.data});
         if let Some(demo) = demo {
             told["demo"] = json!({"tenant": first_start::DEMO_TENANT, "key": demo.key});
         }
         return output::json(&told);
     }
-    output::line(format_args!("Earmark listens on http://{address} (API description at /docs)"));
+    output::line(format_args!("Earmark listens on {url} (API description at /docs)"));
     if let Some(demo) = demo {
         // Absolute: the lines are pasted in another terminal, which may be anywhere.
         let key_file = data_dir::admin_key_path(&settings.data);
         let key_file = std::path::absolute(&key_file).unwrap_or(key_file);
         output::line("");
-        output::line(first_start::lines(address, demo, &key_file.display().to_string()));
+        let curl = match &server.tls_cert {
+            Some(file) => format!("curl -s --cacert '{}'", file.display()),
+            None => "curl -s".to_owned(),
+        };
+        output::line(first_start::lines(&curl, &url, demo, &key_file.display().to_string()));
     }
 }
 
@@ -116,26 +132,4 @@ fn log(json: bool) {
         .with_writer(std::io::stderr);
     // A second logger in one process is a test's: the first one stays.
     let _ = if json { logger.json().try_init() } else { logger.try_init() };
-}
-
-/// What ends once somebody asks the process to stop; signals count from this call on.
-#[cfg(unix)]
-fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
-/// What ends once somebody asks the process to stop.
-#[cfg(not(unix))]
-fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        let _ = tokio::signal::ctrl_c().await;
-    })
 }

@@ -8,6 +8,7 @@ use earmark::config_file::ConfigFile;
 use earmark_server::AdminKey;
 
 use crate::cli::{SettingsArgs, UsageError};
+use crate::tls_files::TlsFiles;
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:4050";
 const DATA_DEFAULT: &str = "earmark-data";
@@ -19,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) data: PathBuf,
     /// Where to listen.
     pub(crate) listen: SocketAddr,
+    /// The pair for TLS, if it is spoken.
+    pub(crate) tls: Option<TlsFiles>,
     /// Where metrics are served without a key.
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// The admin key from the environment.
@@ -32,7 +35,8 @@ pub(crate) struct Settings {
 impl Settings {
     /// Reads the file and lays flags and environment over it.
     pub(crate) fn read(arguments: SettingsArgs) -> anyhow::Result<Self> {
-        let SettingsArgs { data, config, store, listen, admin_key, json } = arguments;
+        let SettingsArgs { data, config, store, listen, tls_cert, tls_key, admin_key, json } =
+            arguments;
         let file = read_file(config)?;
         let from_file = file.as_ref().map(|(_, file)| file);
         let store = store.or_else(|| from_file.and_then(|file| file.store.clone()));
@@ -43,6 +47,8 @@ impl Settings {
         let listen = listen
             .or_else(|| from_file.and_then(|file| file.listen.clone()))
             .unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
+        let tls_cert = tls_cert.or_else(|| from_file.and_then(|file| file.tls_cert.clone()));
+        let tls_key = tls_key.or_else(|| from_file.and_then(|file| file.tls_key.clone()));
         let metrics_listen = from_file.and_then(|file| file.metrics_listen.as_deref());
         if let Some(key) = &admin_key
             && let Err(error) = AdminKey::new(key)
@@ -54,6 +60,7 @@ impl Settings {
                 .or_else(|| from_file.and_then(|file| file.data.clone()))
                 .unwrap_or_else(|| DATA_DEFAULT.into()),
             listen: address("--listen", &listen)?,
+            tls: tls_files(tls_cert, tls_key)?,
             metrics_listen: metrics_listen
                 .map(|text| address("metrics_listen", text))
                 .transpose()?,
@@ -62,6 +69,17 @@ impl Settings {
             json,
         })
     }
+}
+
+fn tls_files(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>, UsageError> {
+    let missing = match (cert, key) {
+        (None, None) => return Ok(None),
+        (Some(cert), Some(key)) => return Ok(Some(TlsFiles { cert, key })),
+        (Some(_), None) => "--tls-key",
+        (None, Some(_)) => "--tls-cert",
+    };
+    let message = format!("{missing} is missing: TLS needs --tls-cert and --tls-key, or neither");
+    Err(UsageError(message))
 }
 
 fn address(name: &str, text: &str) -> Result<SocketAddr, UsageError> {

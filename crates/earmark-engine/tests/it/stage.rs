@@ -366,11 +366,15 @@ impl Records for Stage {
         self.store.api_keys(tenant)
     }
 
-    fn revoke_api_key(&self, id: String) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.store.revoke_api_key(id)
+    fn revoke_api_key(
+        &self,
+        id: String,
+        at: Option<TimestampMs>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.store.revoke_api_key(id, at)
     }
 
-    fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn ping(&self) -> BoxFuture<'_, Result<TimestampMs, StoreError>> {
         self.store.ping()
     }
 }

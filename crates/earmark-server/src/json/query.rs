@@ -26,6 +26,20 @@ impl FromRequestParts<Arc<App>> for PairsQuery {
 }
 
 impl PairsQuery {
+    /// The value of the one parameter that a query may have.
+    pub(crate) fn only(self, name: &str) -> Result<Option<String>, Problem> {
+        let mut found = None;
+        for (given, value) in self.0 {
+            if given != name {
+                return Err(Problem::invalid(given, format!("unknown; known is {name}")));
+            }
+            if found.replace(value).is_some() {
+                return Err(Problem::invalid(given, "stands more than once"));
+            }
+        }
+        Ok(found)
+    }
+
     /// All pairs as dimensions.
     pub(crate) fn dimensions(self) -> Result<Dimensions, Problem> {
         field::dimensions("", self.0)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use earmark_core::TenantId;
+use earmark_core::{TenantId, TimestampMs};
 use earmark_engine::records::{ApiKeyKind, ApiKeyRecord};
 use subtle::ConstantTimeEq;
 
@@ -20,7 +20,7 @@ pub(crate) struct Principal {
     pub(crate) user: Option<String>,
 }
 
-/// All keys that are not revoked.
+/// All keys that are not revoked at some time.
 #[derive(Default)]
 pub(crate) struct KeyIndex {
     /// By the first bytes of the digest, which say nothing about the key; what is found is
@@ -31,7 +31,11 @@ pub(crate) struct KeyIndex {
 type Digest = [u8; 32];
 
 impl KeyIndex {
-    pub(crate) fn new(records: Vec<ApiKeyRecord>, admin_keys: &[AdminKey]) -> Self {
+    pub(crate) fn new(
+        records: Vec<ApiKeyRecord>,
+        admin_keys: &[AdminKey],
+        now: TimestampMs,
+    ) -> Self {
         let mut index = Self::default();
         let operator =
             Principal { id: "admin".into(), kind: ApiKeyKind::Admin, tenant: None, user: None };
@@ -39,7 +43,8 @@ impl KeyIndex {
         for key in admin_keys {
             index.add(key.digest, Arc::clone(&operator));
         }
-        for record in records.into_iter().filter(|record| record.revoked.is_none()) {
+        let is_good = |record: &ApiKeyRecord| record.revoked.is_none_or(|at| now < at);
+        for record in records.into_iter().filter(is_good) {
             let ApiKeyRecord { id, kind, tenant, user, digest, .. } = record;
             index.add(digest, Arc::new(Principal { id: id.into(), kind, tenant, user }));
         }

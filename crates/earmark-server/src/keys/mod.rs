@@ -40,7 +40,7 @@ pub enum KeyOf {
     },
 }
 
-/// Makes a key: the record to store, and the key itself, which nobody sees again.
+/// Makes a key that is good until it is revoked: the record to store, and the key itself, which nobody sees again.
 ///
 /// # Errors
 /// When the system gives no randomness.
@@ -85,8 +85,8 @@ fn base32(bytes: &[u8]) -> String {
     text
 }
 
-/// Reads the keys anew until `stopped`: what another node made or revoked holds here within
-/// a second. When the store does not answer, the known keys stay.
+/// Reads the keys anew until `stopped`: what another node made or revoked, and keys whose
+/// time is over, hold here within a second. When the store does not answer, the known keys stay.
 pub(crate) async fn refresh(app: Arc<App>, mut stopped: watch::Receiver<()>) {
     loop {
         tokio::select! {

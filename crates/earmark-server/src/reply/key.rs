@@ -25,7 +25,7 @@ pub(crate) struct KeyReply {
     /// When it was made.
     #[schema(format = DateTime)]
     created_at: String,
-    /// When it was revoked.
+    /// From when on it is refused; may lie ahead.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     revoked_at: Option<String>,

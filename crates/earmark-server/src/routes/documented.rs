@@ -96,6 +96,13 @@ parameters! {
         count "count": u64,
     }
 
+    /// What revoking a key takes.
+    RevokeQuery in Query {
+        /// From when on it is refused; by default from now on.
+        #[param(format = DateTime)]
+        at "revoked_at": String,
+    }
+
     /// Of whom; any other dimension works alike.
     UsageQuery in Query {
         /// Also limits per user, of this one.

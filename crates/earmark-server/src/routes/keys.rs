@@ -8,12 +8,12 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::documented::{NoKey, NotFound};
+use super::documented::{NoKey, NotFound, RevokeQuery};
 use super::existing;
 use crate::auth::{Admin, KeyId, Tenant};
 use crate::bounds::KEY_NAME_BYTES_MAX;
 use crate::error::{Code, Problem};
-use crate::json::{JsonBody, bounded_note};
+use crate::json::{JsonBody, PairsQuery, bounded_note, time};
 use crate::keys::{KeyOf, new_key};
 use crate::reply::{KeyReply, KeysReply, NewKeyReply, json};
 use crate::state::{App, Shared};
@@ -27,6 +27,9 @@ pub(crate) struct TenantKeyBody {
     user: Option<String>,
     /// For people.
     name: Option<String>,
+    /// From when on it is refused; by default never.
+    #[schema(format = DateTime)]
+    revoked_at: Option<String>,
 }
 
 /// Make a tenant key.
@@ -43,8 +46,8 @@ pub(crate) async fn make_for_tenant(
     JsonBody(body): JsonBody<TenantKeyBody>,
 ) -> Result<Response, Problem> {
     let user = body.user.map(user).transpose()?;
-    let now = existing(&app, &tenant).await?.now;
-    make(&app, KeyOf::Tenant { tenant, user }, body.name, now).await
+    existing(&app, &tenant).await?;
+    make(&app, KeyOf::Tenant { tenant, user }, body.name, body.revoked_at).await
 }
 
 /// List a tenant's keys.
@@ -67,20 +70,22 @@ pub(crate) async fn list_of_tenant(
 
 /// Revoke a tenant key.
 ///
-/// It is refused at once here, and within a second by other nodes.
+/// It is refused at once here, and within a second by other nodes; with `revoked_at`, from
+/// then on.
 #[utoipa::path(
     delete, operation_id = "revoke_tenant_key", path = "/v1/tenants/{tenant}/keys/{id}", tag = "keys",
-    responses((status = 204, description = "Revoked"), NoKey)
+    params(RevokeQuery), responses((status = 204, description = "Revoked"), NoKey)
 )]
 pub(crate) async fn revoke_of_tenant(
     _: Admin,
     Tenant(tenant): Tenant,
     KeyId(id): KeyId,
+    query: PairsQuery,
     State(app): Shared,
 ) -> Result<StatusCode, Problem> {
     let records = app.quota.records().api_keys(Some(tenant.clone())).await;
     let records = records.map_err(Problem::store)?;
-    revoke(&app, &records, id).await
+    revoke(&app, &records, id, query).await
 }
 
 /// An admin or service key.
@@ -92,6 +97,9 @@ pub(crate) struct KeyBody {
     kind: String,
     /// For people.
     name: Option<String>,
+    /// From when on it is refused; by default never.
+    #[schema(format = DateTime)]
+    revoked_at: Option<String>,
 }
 
 /// Make an admin or service key.
@@ -114,7 +122,7 @@ pub(crate) async fn make_trusted(
             return Err(Problem::invalid("kind", message));
         }
     };
-    make(&app, of, body.name, made_now()).await
+    make(&app, of, body.name, body.revoked_at).await
 }
 
 /// List admin and service keys.
@@ -127,17 +135,21 @@ pub(crate) async fn list_trusted(_: Admin, State(app): Shared) -> Result<Respons
 }
 
 /// Revoke an admin or service key.
+///
+/// It is refused at once here, and within a second by other nodes; with `revoked_at`, from
+/// then on.
 #[utoipa::path(
     delete, operation_id = "revoke_key", path = "/v1/keys/{id}", tag = "keys",
-    responses((status = 204, description = "Revoked"), NoKey)
+    params(RevokeQuery), responses((status = 204, description = "Revoked"), NoKey)
 )]
 pub(crate) async fn revoke_trusted(
     _: Admin,
     KeyId(id): KeyId,
+    query: PairsQuery,
     State(app): Shared,
 ) -> Result<StatusCode, Problem> {
     let records = trusted(&app).await?;
-    revoke(&app, &records, id).await
+    revoke(&app, &records, id, query).await
 }
 
 async fn trusted(app: &App) -> Result<Vec<ApiKeyRecord>, Problem> {
@@ -150,10 +162,13 @@ async fn make(
     app: &App,
     of: KeyOf,
     name: Option<String>,
-    now: TimestampMs,
+    revoked_at: Option<String>,
 ) -> Result<Response, Problem> {
     let name = name.map(|name| bounded_note("name", name, KEY_NAME_BYTES_MAX)).transpose()?;
+    let now = app.quota.records().ping().await.map_err(Problem::store)?;
+    let revoked = revoked_at.map(|text| ahead(&text, now)).transpose()?;
     let (record, key) = new_key(of, name, now).map_err(Problem::store)?;
+    let record = ApiKeyRecord { revoked, ..record };
     let reply = NewKeyReply { key, record: KeyReply::of(&record) };
     app.quota.records().add_api_key(record).await.map_err(Problem::store)?;
     app.refresh_keys().await?;
@@ -168,14 +183,35 @@ fn listed(mut records: Vec<ApiKeyRecord>) -> Response {
     json(StatusCode::OK, &KeysReply { keys: records.iter().map(KeyReply::of).collect() })
 }
 
-async fn revoke(app: &App, among: &[ApiKeyRecord], id: String) -> Result<StatusCode, Problem> {
+async fn revoke(
+    app: &App,
+    among: &[ApiKeyRecord],
+    id: String,
+    query: PairsQuery,
+) -> Result<StatusCode, Problem> {
     let missing = || Problem::new(Code::KeyNotFound, "there is no such key, or it is revoked");
     if !among.iter().any(|record| record.id == id) {
         return Err(missing());
     }
-    let revoked = app.quota.records().revoke_api_key(id).await.map_err(Problem::store)?;
+    let at = match query.only("revoked_at")? {
+        Some(text) => {
+            let now = app.quota.records().ping().await.map_err(Problem::store)?;
+            Some(ahead(&text, now)?)
+        }
+        None => None,
+    };
+    let revoked = app.quota.records().revoke_api_key(id, at).await.map_err(Problem::store)?;
     app.refresh_keys().await?;
     if revoked { Ok(StatusCode::NO_CONTENT) } else { Err(missing()) }
+}
+
+/// When a key is to be revoked. A past time would be a slip, such as a wrong year.
+fn ahead(text: &str, now: TimestampMs) -> Result<TimestampMs, Problem> {
+    let at = time("revoked_at", text)?;
+    if at <= now {
+        return Err(Problem::invalid("revoked_at", "it is past; leave it out to revoke now"));
+    }
+    Ok(at)
 }
 
 fn user(name: String) -> Result<String, Problem> {
@@ -184,13 +220,4 @@ fn user(name: String) -> Result<String, Problem> {
     }
     DimensionValue::new(&name).map_err(|error| Problem::invalid("user", error))?;
     Ok(name)
-}
-
-/// When a key was made that no tenant's command tells the store's time for: the time inside
-/// a fresh id. It is shown to people and decides nothing.
-fn made_now() -> TimestampMs {
-    let now = uuid::Uuid::now_v7().get_timestamp().map(|time| time.to_unix());
-    let (seconds, nanos) = now.unwrap_or_default();
-    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX / 1_000);
-    TimestampMs(seconds * 1_000 + i64::from(nanos / 1_000_000))
 }

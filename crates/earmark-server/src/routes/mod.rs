@@ -21,7 +21,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get};
-use earmark_core::{Command, Dimensions, Operation, Outcome, Tenant, TenantId, TimestampMs};
+use earmark_core::{Command, Dimensions, Operation, Outcome, Tenant, TenantId};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -98,18 +98,12 @@ pub(crate) fn metrics_router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// A tenant that exists, and the store's time at which it was looked at.
-struct Existing {
-    tenant: Box<Tenant>,
-    now: TimestampMs,
-}
-
 /// Looks at a tenant; refused as `tenant_not_found` where there is none.
-async fn existing(app: &App, tenant: &TenantId) -> Result<Existing, Problem> {
+async fn existing(app: &App, tenant: &TenantId) -> Result<Box<Tenant>, Problem> {
     let look = Command::new(Operation::Usage { dimensions: Dimensions::default() });
     let answer = app.execute(tenant, look, None).await?;
     let Outcome::Usage { tenant, .. } = answer.outcome else {
         return Err(Problem::internal("usage without a tenant"));
     };
-    Ok(Existing { tenant, now: answer.now })
+    Ok(tenant)
 }

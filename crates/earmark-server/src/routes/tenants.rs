@@ -169,7 +169,7 @@ pub(crate) async fn get(
     State(app): Shared,
 ) -> Result<Response, Problem> {
     let found = existing(&app, &tenant).await?;
-    Ok(json(StatusCode::OK, &TenantReply::of(&tenant, &found.tenant)))
+    Ok(json(StatusCode::OK, &TenantReply::of(&tenant, &found)))
 }
 
 /// List tenants in order of id.

@@ -85,6 +85,89 @@ async fn a_shutdown_answers_what_has_begun_and_does_not_wait_for_idle_connection
     drop(idle);
 }
 
+/// Opens a connection, and leaves it open after these bytes.
+async fn left_open(world: &World, bytes: &[u8]) -> TcpStream {
+    let mut socket = TcpStream::connect(world.address).await.unwrap();
+    socket.write_all(bytes).await.unwrap();
+    socket
+}
+
+/// An HTTP/2 connection whose client says this after the preface and its empty settings.
+async fn http_2(world: &World, frames: &[u8]) -> TcpStream {
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    left_open(world, &[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], frames].concat()).await
+}
+
+/// A request as one frame of HTTP/2, its headers without compression.
+fn get(path: &str) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in [(":method", "GET"), (":scheme", "http"), (":path", path)] {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    // Whole in this frame, which is also the whole request, on the first stream.
+    let mut frame = vec![0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, 1];
+    frame.extend(block);
+    frame
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_without_a_request_end_when_the_stop_begins() {
+    let world = World::with(|options, _| options.drain = Duration::from_secs(60)).await;
+    let whole = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut half = get("/healthz");
+    half.truncate(20);
+    let sockets = [
+        ("nothing", left_open(&world, b"").await),
+        ("half a preface", left_open(&world, b"PRI * HT").await),
+        ("half a method", left_open(&world, b"G").await),
+        ("half a head", left_open(&world, b"GET /healthz HTTP/1.1\r\nHost:").await),
+        ("idle", left_open(&world, whole.as_bytes()).await),
+        ("half a second head", left_open(&world, format!("{whole}GET /he").as_bytes()).await),
+        ("a preface", left_open(&world, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await),
+        ("HTTP/2", http_2(&world, b"").await),
+        ("half a head of HTTP/2", http_2(&world, &half).await),
+        // These clients do not say that they have seen the farewell, either.
+        ("idle HTTP/2", http_2(&world, &get("/healthz")).await),
+    ];
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let stop = tokio::spawn(tokio::time::timeout(Duration::from_secs(10), world.stop()));
+    for (what, mut socket) in sockets {
+        let mut rest = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(5), socket.read_to_end(&mut rest));
+        let _ = read.await.unwrap_or_else(|_| panic!("{what}: still open"));
+        let is_answered = String::from_utf8_lossy(&rest).contains("ok");
+        assert_eq!(is_answered, what.contains("idle") || what.contains("second"), "{what}");
+    }
+    stop.await.unwrap().expect("nothing is waited for").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_http_2_in_progress_is_answered_after_the_stop_began() {
+    let mut world = World::with(|options, _| options.drain = Duration::from_secs(60)).await;
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let (send, receive) = tokio::sync::mpsc::channel::<Result<Vec<u8>, std::io::Error>>(1);
+    let body = futures_util::stream::unfold(receive, |mut receive| async {
+        receive.recv().await.map(|part| (part, receive))
+    });
+    let request = client.post(world.url("/v1/tenants/acme/holds")).bearer_auth(ADMIN);
+    let reply = tokio::spawn(request.body(reqwest::Body::wrap_stream(body)).send());
+    send.send(Ok(b"{\"amounts\": ".to_vec())).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    world.begin_stop();
+    // Longer than a client without a request would be listened to.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    send.send(Ok(b"{\"ai_messages\": 1}}".to_vec())).await.unwrap();
+    drop(send);
+    let reply = reply.await.unwrap().unwrap();
+    assert_eq!((reply.status().as_u16(), reply.version()), (201, http::Version::HTTP_2));
+    let ended = tokio::time::timeout(Duration::from_secs(5), world.ended());
+    ended.await.expect("the answered connection is not waited for").unwrap();
+}
+
 #[tokio::test]
 async fn a_connection_that_says_nothing_is_closed() {
     let world = World::empty(|_, _| {}).await;

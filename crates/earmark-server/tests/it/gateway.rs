@@ -9,7 +9,7 @@ use earmark_core::{Command, Operation, TenantId};
 use earmark_engine::Quota;
 use earmark_gateway::upstream::{StandInConfig, Timeouts, UpstreamConfig, UpstreamKind, Upstreams};
 use earmark_gateway::{Gateway, GatewayOptions};
-use earmark_server::{GatewayCaller, GatewayFuture, GatewayRoutes, ServerOptions};
+use earmark_server::{GatewayCaller, GatewayFuture, GatewayRoutes, ServeError, ServerOptions};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use http::{Method, Request, Response};
@@ -225,5 +225,54 @@ async fn a_shutdown_cuts_streams_at_its_limit_and_drains_before_it_closes() {
     let cut = cut.await.expect("it is cut");
     assert!(cut.is_some_and(|piece| piece.is_err()), "cut, not ended");
     world.ended().await.unwrap();
+    assert!(settled.load(Ordering::SeqCst), "what was cut could still settle");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_pauses_goes_on_until_the_drain_is_over() {
+    for is_http_2 in [false, true] {
+        let mut world = World::with(|options, quota| {
+            let settled = Arc::new(AtomicBool::new(false));
+            options.gateway = Some(Arc::new(Scripted { quota: quota.clone(), settled }));
+            options.drain = Duration::from_millis(3_500);
+        })
+        .await;
+        let key = world.tenant_key("acme").await;
+        let client = reqwest::Client::builder().no_proxy();
+        let client = if is_http_2 { client.http2_prior_knowledge() } else { client };
+        let client = client.build().unwrap();
+        let stream = client.post(world.url(CHAT)).bearer_auth(&key).send().await.unwrap();
+        let mut stream = stream.bytes_stream();
+        assert_eq!(stream.next().await.unwrap().unwrap(), "data: {}\n\n");
+        world.begin_stop();
+        // Longer than an HTTP/2 client without a request would be listened to.
+        let early = tokio::time::timeout(Duration::from_millis(2_500), stream.next());
+        assert!(early.await.is_err(), "cut before its time, HTTP/2: {is_http_2}");
+        assert!(stream.next().await.is_some_and(|piece| piece.is_err()), "cut, not ended");
+        world.ended().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_is_ended_early_cuts_streams_and_still_settles() {
+    let settled = Arc::new(AtomicBool::new(false));
+    let mut world = World::with(|options, quota| {
+        let settled = Arc::clone(&settled);
+        options.gateway = Some(Arc::new(Scripted { quota: quota.clone(), settled }));
+        options.drain = Duration::from_secs(60);
+    })
+    .await;
+    let key = world.tenant_key("acme").await;
+    let stream = world.request(Method::POST, CHAT).bearer_auth(&key).send().await.unwrap();
+    let mut stream = stream.bytes_stream();
+    assert_eq!(stream.next().await.unwrap().unwrap(), "data: {}\n\n");
+    world.begin_stop();
+    let kept = tokio::time::timeout(Duration::from_millis(500), stream.next());
+    assert!(kept.await.is_err(), "cut before it was asked for");
+    world.cut();
+    let cut = tokio::time::timeout(Duration::from_secs(10), stream.next());
+    assert!(cut.await.unwrap().is_some_and(|piece| piece.is_err()), "cut, not ended");
+    let ended = world.ended().await;
+    assert!(matches!(ended, Err(ServeError::Cut { connections: 1 })), "{ended:?}");
     assert!(settled.load(Ordering::SeqCst), "what was cut could still settle");
 }

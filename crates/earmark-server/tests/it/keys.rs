@@ -69,7 +69,7 @@ async fn what_another_node_makes_and_revokes_holds_here_within_a_second() {
         panic!("never answered {status}");
     };
     answers(200).await;
-    world.store.revoke_api_key(id).await.unwrap();
+    world.store.revoke_api_key(id, None).await.unwrap();
     answers(401).await;
 }
 
@@ -102,4 +102,77 @@ async fn the_header_is_read_strictly() {
     for request in wrong {
         Reply::of(request).await.refused(401, "key_invalid");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_rotated_while_the_old_one_still_works() {
+    let world = World::new().await;
+    // Where keys are made, of what kind, and what they may read.
+    for (path, body) in [
+        ("/v1/tenants/acme/keys", json!({})),
+        ("/v1/keys", json!({"kind": "service"})),
+        ("/v1/keys", json!({"kind": "admin"})),
+    ] {
+        let (old, id) = world.make_key(path, body.clone()).await;
+        let (new, _) = world.make_key(path, body).await;
+        let usage = |key: String| {
+            let world = &world;
+            async move { world.call(Method::GET, "/v1/tenants/acme/usage", &key, None).await }
+        };
+        usage(old.clone()).await.expect(200);
+        usage(new.clone()).await.expect(200);
+        world.call(Method::DELETE, &format!("{path}/{id}"), ADMIN, None).await.expect(204);
+        usage(old).await.refused(401, "key_invalid");
+        usage(new).await.expect(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_ends_at_the_time_that_was_named() {
+    let world = World::new().await;
+    let until = "2026-11-24T11:00:00Z";
+    let body = json!({"kind": "service", "revoked_at": until});
+    let (made_to_end, _) = world.make_key("/v1/keys", body).await;
+    let (given_an_end, id) = world.make_key("/v1/tenants/acme/keys", json!({})).await;
+    let path = format!("/v1/tenants/acme/keys/{id}");
+    let later = format!("{path}?revoked_at=2026-11-24T12:00:00Z");
+    world.call(Method::DELETE, &later, ADMIN, None).await.expect(204);
+    let moved = format!("{path}?revoked_at={until}");
+    world.call(Method::DELETE, &moved, ADMIN, None).await.expect(204);
+    let listed = world.get("/v1/tenants/acme/keys").await.expect(200);
+    assert_eq!(listed.body["keys"][0]["revoked_at"], until);
+    let answers = async |key: &str, status: u16| {
+        for _ in 0..40 {
+            let reply = world.call(Method::GET, "/v1/tenants/acme/usage", key, None).await;
+            if reply.status == status {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("never answered {status}");
+    };
+    world.set_clock("2026-11-24T10:59:59.999Z");
+    // Longer than keys are kept without being read anew.
+    tokio::time::sleep(std::time::Duration::from_millis(900)).await;
+    for key in [&made_to_end, &given_an_end] {
+        answers(key, 200).await;
+    }
+    world.set_clock(until);
+    for key in [&made_to_end, &given_an_end] {
+        answers(key, 401).await;
+    }
+    world.call(Method::DELETE, &later, ADMIN, None).await.refused(404, "key_not_found");
+
+    let past = json!({"revoked_at": "2026-11-24T11:00:00Z"});
+    world.post("/v1/tenants/acme/keys", past).await.refused_at("revoked_at");
+    let (_, id) = world.make_key("/v1/keys", json!({"kind": "admin"})).await;
+    for (query, field) in [
+        ("revoked_at=2026-11-24T11:00:00Z", "revoked_at"),
+        ("revoked_at=tomorrow", "revoked_at"),
+        ("at=2026-11-24T12:00:00Z", "at"),
+    ] {
+        let path = format!("/v1/keys/{id}?{query}");
+        world.call(Method::DELETE, &path, ADMIN, None).await.refused_at(field);
+    }
+    world.call(Method::DELETE, &format!("/v1/keys/{id}"), ADMIN, None).await.expect(204);
 }

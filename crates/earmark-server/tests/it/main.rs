@@ -20,4 +20,5 @@ mod malformed;
 mod plans;
 mod reading;
 mod system;
+mod tls;
 mod world;

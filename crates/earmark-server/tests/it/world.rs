@@ -28,6 +28,7 @@ pub(crate) struct World {
     pub(crate) metrics_address: Option<std::net::SocketAddr>,
     http: reqwest::Client,
     shutdown: Option<oneshot::Sender<()>>,
+    cut: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<Result<(), ServeError>>>,
 }
 
@@ -115,8 +116,14 @@ impl World {
         let server: Bound = Server::bind(quota.clone(), metrics, options).await.unwrap();
         let (address, metrics_address) = (server.local_addr(), server.metrics_addr());
         let (shutdown, stopped) = oneshot::channel();
-        let running = tokio::spawn(server.run(async move {
+        let (cut, cutting) = oneshot::channel();
+        let stop = async move {
             let _ = stopped.await;
+        };
+        let running = tokio::spawn(server.run(stop, async move {
+            if cutting.await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self {
@@ -127,6 +134,7 @@ impl World {
             metrics_address,
             http,
             shutdown: Some(shutdown),
+            cut: Some(cut),
             running: Some(running),
         }
     }
@@ -245,6 +253,11 @@ impl World {
 
     pub(crate) fn begin_stop(&mut self) {
         let _ = self.shutdown.take().unwrap().send(());
+    }
+
+    /// Cuts what is open in the drain.
+    pub(crate) fn cut(&mut self) {
+        let _ = self.cut.take().unwrap().send(());
     }
 
     pub(crate) async fn ended(&mut self) -> Result<(), ServeError> {

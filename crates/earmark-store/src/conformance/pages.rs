@@ -276,16 +276,31 @@ pub async fn api_keys_are_added_listed_and_revoked_once<H: Harness>() {
     assert_eq!(listed(&world, None).await, records);
     assert_eq!(listed(&world, Some("acme")).await, records[2..4]);
     world.advance_ms(1_000);
-    assert!(world.store().revoke_api_key("c".to_owned()).await.unwrap());
+    let revoke = async |world: &World<H>, id: &str, at: Option<i64>| {
+        world.store().revoke_api_key(id.to_owned(), at.map(after_ms)).await.unwrap()
+    };
+    assert!(revoke(&world, "c", None).await);
+    // A time that is past means now; one ahead can be moved until it has come.
+    assert!(revoke(&world, "a", Some(0)).await);
+    assert!(revoke(&world, "b", Some(9_000)).await);
+    assert!(revoke(&world, "b", Some(2_000)).await);
+    assert!(revoke(&world, "d", Some(9_000)).await);
     world.advance_ms(1_000);
-    for not_there in ["c", "C", "", "x"] {
-        assert!(!world.store().revoke_api_key(not_there.to_owned()).await.unwrap());
+    for not_there in ["c", "a", "b", "C", "", "x"] {
+        assert!(!revoke(&world, not_there, None).await, "{not_there}");
+        assert!(!revoke(&world, not_there, Some(9_000)).await, "{not_there}");
     }
+    assert!(revoke(&world, "d", None).await);
     world.reopen().await;
-    records[2].revoked = Some(after_ms(1_000));
+    for (index, at) in [(0, 1_000), (1, 2_000), (2, 1_000), (3, 2_000)] {
+        records[index].revoked = Some(after_ms(at));
+    }
     assert_eq!(listed(&world, None).await, records);
 }
 
 pub async fn a_store_answers_a_ping<H: Harness>() {
-    World::<H>::bare().await.store().ping().await.unwrap();
+    let world = World::<H>::bare().await;
+    let before = world.store().ping().await.unwrap();
+    world.advance_ms(1_000);
+    assert_eq!(world.store().ping().await.unwrap().0, before.0 + 1_000);
 }

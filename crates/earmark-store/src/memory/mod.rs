@@ -337,18 +337,24 @@ impl Records for MemoryStore {
         })
     }
 
-    fn revoke_api_key(&self, id: String) -> BoxFuture<'_, Result<bool, StoreError>> {
+    fn revoke_api_key(
+        &self,
+        id: String,
+        at: Option<TimestampMs>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move {
+            let now = self.clock.now();
             let key = self.lock().current.api_keys.get(&id).cloned();
-            let Some(key) = key.filter(|key| key.revoked.is_none()) else { return Ok(false) };
-            let revoked = Some(self.clock.now());
+            let key = key.filter(|key| key.revoked.is_none_or(|at| now < at));
+            let Some(key) = key else { return Ok(false) };
+            let revoked = Some(at.map_or(now, |at| at.max(now)));
             self.write(vec![Write::ApiKey(Box::new(ApiKeyRecord { revoked, ..key }))]);
             Ok(true)
         })
     }
 
-    fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
+    fn ping(&self) -> BoxFuture<'_, Result<TimestampMs, StoreError>> {
+        Box::pin(async { Ok(self.clock.now()) })
     }
 }
 

@@ -142,6 +142,9 @@ pub(crate) enum KeyCommand {
         /// For people
         #[arg(long)]
         name: Option<String>,
+        /// From when on it is refused: RFC 3339, for example 2027-01-01T00:00:00Z
+        #[arg(long)]
+        revoked_at: Option<String>,
     },
     /// All keys that are not bound to a tenant, or one tenant's
     #[command(after_help = "Examples:\n  earmark key list\n  earmark key list --tenant acme")]
@@ -150,13 +153,19 @@ pub(crate) enum KeyCommand {
         #[arg(long)]
         tenant: Option<String>,
     },
-    /// Revoke a key
+    /// Revoke a key, now or at a time
+    #[command(
+        after_help = "Examples:\n  earmark key revoke key_06gf\n  earmark key revoke key_06gf --revoked-at 2027-01-01T00:00:00Z"
+    )]
     Revoke {
         /// Its id, key_…
         id: String,
         /// The tenant that it is bound to
         #[arg(long)]
         tenant: Option<String>,
+        /// From when on it is refused: RFC 3339 [default: now]
+        #[arg(long)]
+        revoked_at: Option<String>,
     },
 }
 

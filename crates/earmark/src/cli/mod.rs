@@ -52,6 +52,12 @@ pub(crate) struct SettingsArgs {
     /// Address to listen on [default: 127.0.0.1:4050]
     #[arg(long, env = "EARMARK_LISTEN", global = true, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
+    /// Certificate chain for TLS, PEM, with --tls-key [default: no TLS]
+    #[arg(long, env = "EARMARK_TLS_CERT", global = true, value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Key of the first certificate of --tls-cert, PEM
+    #[arg(long, env = "EARMARK_TLS_KEY", global = true, value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Admin key instead of the generated one, at least 32 characters
     #[arg(long, env = "EARMARK_ADMIN_KEY", global = true, hide_env_values = true, hide = true)]
     pub(crate) admin_key: Option<String>,
@@ -64,7 +70,9 @@ pub(crate) struct SettingsArgs {
 pub(crate) enum Command {
     /// Run the server and the gateway (also what no command does)
     #[command(after_help = "Examples:\n  earmark serve\n  \
-        earmark serve --listen 0.0.0.0:4050 --data /var/lib/earmark --config /etc/earmark.toml")]
+        earmark serve --listen 0.0.0.0:4050 --data /var/lib/earmark --config /etc/earmark.toml\n\n\
+        SIGTERM or Ctrl-C finishes what has begun (streams for 30 s at most) and ends with exit \
+        code 0; a second one cuts what is still open and ends with exit code 1.")]
     Serve(ServeArgs),
     /// Put the configuration file's meters and plans into the store, difference first
     Apply(ApplyArgs),

@@ -16,7 +16,7 @@ pub(crate) async fn run(
     command: KeyCommand,
 ) -> anyhow::Result<()> {
     match command {
-        KeyCommand::Create { tenant, user, kind, name } => {
+        KeyCommand::Create { tenant, user, kind, name, revoked_at } => {
             let mut body = serde_json::Map::new();
             let mut set = |field: &str, value: Option<String>| {
                 if let Some(value) = value {
@@ -25,6 +25,7 @@ pub(crate) async fn run(
             };
             set("user", user);
             set("name", name);
+            set("revoked_at", revoked_at);
             if tenant.is_none() {
                 let Some(kind) = kind else {
                     let message = "name --tenant, or --kind admin or --kind service";
@@ -48,11 +49,21 @@ pub(crate) async fn run(
                 output::table(&fields, output::rows(reply, "keys", &fields));
             });
         }
-        KeyCommand::Revoke { id, tenant } => {
-            let path = format!("{}/{}", path(tenant.as_deref()), encoded(&id));
+        KeyCommand::Revoke { id, tenant, revoked_at } => {
+            let mut path = format!("{}/{}", path(tenant.as_deref()), encoded(&id));
+            if let Some(at) = &revoked_at {
+                path.push_str(&format!("?revoked_at={}", encoded(at)));
+            }
             let reply = client.call(Method::DELETE, &path, None).await?;
-            let reply = if reply.is_null() { json!({"id": id, "revoked": true}) } else { reply };
-            show(settings, &reply, |_| output::line(format_args!("{id} is revoked")));
+            let reply = match (&revoked_at, reply) {
+                (None, Value::Null) => json!({"id": id, "revoked": true}),
+                (Some(at), Value::Null) => json!({"id": id, "revoked_at": at}),
+                (_, reply) => reply,
+            };
+            show(settings, &reply, |_| match &revoked_at {
+                Some(at) => output::line(format_args!("{id} is revoked from {at} on")),
+                None => output::line(format_args!("{id} is revoked")),
+            });
         }
     }
     Ok(())

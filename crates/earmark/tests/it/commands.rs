@@ -109,6 +109,10 @@ fn every_command_prints_json_that_parses() {
     // Its key is shown by a command of its own, and taken away by one.
     let keys = earmark_json(directory.path(), &["key", "list"]);
     let id = keys["keys"][0]["id"].as_str().unwrap();
+    let at = ["key", "revoke", id, "--revoked-at", "2999-01-01T00:00:00Z"];
+    assert_eq!(earmark_json(directory.path(), &at)["revoked_at"], "2999-01-01T00:00:00Z");
+    let keys = earmark_json(directory.path(), &["key", "list"]);
+    assert_eq!(keys["keys"][0]["revoked_at"], "2999-01-01T00:00:00Z", "{keys}");
     assert_eq!(earmark_json(directory.path(), &["key", "revoke", id])["revoked"], true);
     let usage = earmark_json(directory.path(), &["usage", "acme"]);
     assert_eq!(usage["limits"][0]["used"], 2, "{usage}");

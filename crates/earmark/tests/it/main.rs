@@ -28,4 +28,5 @@ mod recorded;
 mod running;
 mod settings;
 mod stopping;
+mod tls;
 mod two_processes;

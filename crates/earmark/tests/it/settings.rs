@@ -76,6 +76,44 @@ async fn the_admin_key_of_the_environment_is_the_admin_key() {
     server.stop();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_admin_key_takes_the_old_one_out_and_leaves_those_of_the_store() {
+    const NEXT: &str = "em_admin_11111111111111111111111111111111";
+    let directory = tempfile::tempdir().unwrap();
+    let start = |key: Option<&'static str>| {
+        Running::start_with(directory.path(), |command| {
+            if let Some(key) = key {
+                command.env("EARMARK_ADMIN_KEY", key);
+            }
+        })
+    };
+    let answers = async |server: &Running, key: &str| {
+        let api = Api::new(&server.address, key);
+        api.send(reqwest::Method::GET, "/v1/keys", None, None).await.unwrap().status
+    };
+    // One that was generated, then two that are configured, then a new generated one.
+    let server = start(None);
+    let file = data(directory.path()).join("admin-key");
+    let generated = fs::read_to_string(&file).unwrap().trim().to_owned();
+    let made = server.api.post("/v1/keys", serde_json::json!({"kind": "admin"})).await.body;
+    let stored = made["key"].as_str().unwrap().to_owned();
+    server.stop();
+    fs::remove_file(&file).unwrap();
+    for (now, good, bad) in [
+        (Some(ADMIN_KEY), ADMIN_KEY, [NEXT, &generated]),
+        (Some(NEXT), NEXT, [ADMIN_KEY, &generated]),
+        (None, &stored, [NEXT, &generated]),
+    ] {
+        let server = start(now);
+        assert_eq!(answers(&server, good).await, 200);
+        assert_eq!(answers(&server, &stored).await, 200);
+        for bad in bad {
+            assert_eq!(answers(&server, bad).await, 401);
+        }
+        server.stop();
+    }
+}
+
 #[test]
 fn mistakes_in_the_file_name_line_and_field() {
     // file, what the message says

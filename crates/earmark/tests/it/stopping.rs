@@ -77,18 +77,10 @@ fn connections_that_ask_nothing_do_not_keep_a_server_from_stopping() {
     let next = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /heal";
     let mut half_a_second_request = left_open(&server, next);
     half_a_second_request.read_exact(&mut [0; 12]).unwrap();
+    let half_a_first_request = left_open(&server, b"GET /healthz HTTP/1.1\r\nHost:");
     let silent = left_open(&server, b"");
-    let streams = vec![idle, half_a_second_request, silent];
+    let streams = vec![idle, half_a_second_request, half_a_first_request, silent];
     stopped(server, directory.path(), streams, Duration::from_secs(5));
-}
-
-#[test]
-fn half_a_first_request_is_cut_off_when_the_drain_is_over() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = Running::start(directory.path());
-    let half = left_open(&server, b"GET /healthz HTTP/1.1\r\nHost:");
-    // Streams are given 30 seconds.
-    stopped(server, directory.path(), vec![half], Duration::from_secs(45));
 }
 
 #[test]
@@ -156,5 +148,45 @@ async fn a_chat_whose_server_is_killed_stays_held_until_it_expires() {
     assert!(chat.await.unwrap().is_err());
     let server = Running::start(directory.path());
     assert_eq!(taken(&server).await, (0, 1));
+    verify_clean(directory.path());
+}
+
+/// A model whose reply takes ten minutes, word by word.
+const ENDLESS_MODEL: &str = r#"
+default_plan = "free"
+[meters.ai_messages]
+[plans.free]
+limits = [{ meter = "ai_messages", amount = 50, window = "lifetime" }]
+[upstreams.stand-in]
+kind = "stand-in"
+models = ["stand-in"]
+word_delay_ms = 1000
+words_min = 600
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_cuts_what_is_open_and_leaves_the_store_whole() {
+    let directory = configured(ENDLESS_MODEL);
+    let server = Running::start(directory.path());
+    let chat = chat_under_way(&server).await;
+    server.terminate();
+    // Twice in one moment is one request to stop.
+    server.terminate();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!chat.is_finished(), "cut by the first: {}", log(directory.path()));
+    server.terminate();
+    let status = tokio::task::spawn_blocking(|| server.ended(Duration::from_secs(8)));
+    let text = log(directory.path());
+    assert_eq!(status.await.unwrap().code(), Some(1), "{text}");
+    assert!(chat.await.unwrap().is_err());
+    let text = log(directory.path());
+    assert!(text.contains("a second signal cuts") && text.contains("cutting"), "{text}");
+    assert!(
+        text.contains("earmark: the drain was ended early; connections that were cut: 1"),
+        "{text}"
+    );
+    assert!(!data(directory.path()).join("server.json").exists());
+    let wal = std::fs::metadata(data(directory.path()).join("earmark.db-wal"));
+    assert_eq!(wal.map_or(0, |wal| wal.len()), 0, "the log was not taken in");
     verify_clean(directory.path());
 }
