@@ -12,16 +12,12 @@ use earmark_store::records::{
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::error::store_error;
+use crate::error::sqlite;
 use crate::rows::{Chain, chain_row, columns, entry_row, hold_row, previous_entry, previous_hold};
 
 /// Links followed for one page: what is looked for may be rare, and a snapshot must be short.
 /// A page that ends here says where the next one begins.
 const LINKS_PER_PAGE_MAX: usize = 50_000;
-
-fn sqlite(error: rusqlite::Error) -> StoreError {
-    store_error(&error)
-}
 
 /// Where the chains of a tenant begin.
 fn newest(connection: &Connection, tenant: &TenantId) -> Result<Chain, StoreError> {
@@ -88,21 +84,6 @@ pub(crate) fn entries(
 
 fn is_of_user(entry: &Entry, user: &str) -> bool {
     entry.dimensions.iter().any(|(name, value)| name.as_str() == "user" && value.as_str() == user)
-}
-
-/// The whole ledger of a tenant, oldest first.
-pub(crate) fn all_entries(
-    connection: &Connection,
-    tenant: &TenantId,
-) -> Result<Vec<Entry>, StoreError> {
-    let mut entries = Vec::new();
-    let mut number = newest(connection, tenant)?.last_entry;
-    while let Some((entry, previous)) = entry_at(connection, tenant, number)? {
-        entries.push(entry);
-        number = previous;
-    }
-    entries.reverse();
-    Ok(entries)
 }
 
 fn hold_at(
@@ -230,7 +211,9 @@ mod tests {
         let tenant = TenantId::new("acme").unwrap();
         for previous in [2, 3] {
             let connection = chain(&[(1, 0, "u"), (2, previous, "u")]);
-            let error = all_entries(&connection, &tenant).unwrap_err();
+            let tenant = tenant.clone();
+            let query = EntryQuery { tenant, user: None, before: None, count: 10 };
+            let error = entries(&connection, &query).unwrap_err();
             assert!(matches!(error, StoreError::Damaged(_)), "{error}");
         }
     }

@@ -8,11 +8,7 @@ use earmark_store::rows::read;
 use earmark_store::{Config, ConfigChange, StoreError};
 use rusqlite::{Connection, params};
 
-use crate::error::store_error;
-
-fn sqlite(error: rusqlite::Error) -> StoreError {
-    store_error(&error)
-}
+use crate::error::sqlite;
 
 fn damaged(error: impl ToString) -> StoreError {
     StoreError::Damaged(error.to_string())

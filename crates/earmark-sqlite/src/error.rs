@@ -135,7 +135,7 @@ pub enum OpenError {
 }
 
 /// The seam's error for a failed read or begin.
-pub(crate) fn store_error(error: &rusqlite::Error) -> StoreError {
+pub(crate) fn sqlite(error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(
             ErrorCode::SystemIoFailure

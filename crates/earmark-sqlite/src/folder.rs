@@ -16,7 +16,7 @@ use earmark_store::StoreError;
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-use crate::error::store_error;
+use crate::error::sqlite;
 use crate::fold::{FoldError, fold};
 
 /// How long batches gather: what is read in SQL is this old at most on a store with room.
@@ -250,18 +250,18 @@ impl Folder {
                 self.trouble(None);
                 true
             }
-            Err(error) => self.not_folded(batches, &error),
+            Err(error) => self.not_folded(batches, error),
         }
     }
 
     /// Puts batches back that could not be folded; whether to try again.
-    fn not_folded(&self, mut batches: Vec<Vec<u8>>, error: &FoldError) -> bool {
+    fn not_folded(&self, mut batches: Vec<Vec<u8>>, error: FoldError) -> bool {
         let mut waiting = self.waiting();
         batches.append(&mut waiting.batches);
         waiting.batches = batches;
         let why = match error {
             FoldError::NoImage => StoreError::Fatal("a batch is not what it was".into()),
-            FoldError::Sqlite(error) => store_error(error),
+            FoldError::Sqlite(error) => sqlite(error),
         };
         if let StoreError::Unavailable(why) = why {
             tracing::warn!(%why, "rows wait in the log");

@@ -8,9 +8,9 @@ use earmark_core::{
 use earmark_store::StoreError;
 use rusqlite::{Connection, Params, Row};
 
-use crate::error::store_error;
+use crate::error::sqlite;
 use crate::rows::{
-    Chain, chain_row, columns, counter_figures, counter_row, grant_row, hold_row, key_row,
+    Chain, chain_row, columns, counter_figures, counter_row, grant_row, hold_row, key_row, select,
     tenant_row,
 };
 
@@ -72,14 +72,7 @@ impl Loader<'_> {
         params: impl Params,
         read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
-        let sqlite = |error: rusqlite::Error| store_error(&error);
-        let mut statement = self.connection.prepare_cached(sql).map_err(sqlite)?;
-        let mut rows = statement.query(params).map_err(sqlite)?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next().map_err(sqlite)? {
-            found.push(read(row)?);
-        }
-        Ok(found)
+        select(self.connection, sql, params, read)
     }
 
     fn row<T>(
@@ -249,7 +242,7 @@ impl Loader<'_> {
         let sql = "SELECT expires_ms FROM hold WHERE tenant_id = ?1 AND state = 'open' \
                    AND expires_ms > ?2 ORDER BY expires_ms LIMIT 1";
         let next = self.row(sql, rusqlite::params![account.id.as_str(), now.0], |row| {
-            row.get::<_, i64>(0).map_err(|error| store_error(&error))
+            row.get::<_, i64>(0).map_err(sqlite)
         })?;
         Ok(next.map_or(TimestampMs::MAX, |next| TimestampMs(next - 1)))
     }
@@ -259,7 +252,7 @@ impl Loader<'_> {
                    WHERE tenant_id = ?1 AND limit_name = ?2 AND window = ?3";
         let window = key.window.to_string();
         let in_use = self.row(sql, [account.id.as_str(), key.limit.as_str(), &window], |row| {
-            row.get::<_, i64>(0).map_err(|error| store_error(&error))
+            row.get::<_, i64>(0).map_err(sqlite)
         })?;
         account.offer_combination(key.clone(), in_use.unwrap_or(0));
         Ok(())

@@ -2,37 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use earmark_core::{Account, Need, TenantId, TimestampMs};
+use earmark_core::{Account, EntryId, Need, TenantId, TimestampMs};
 use earmark_store::StoreError;
 use earmark_store::records::{
-    ApiKeyRecord, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage,
-    TenantQuery,
+    ApiKeyRecord, Books, DuePage, EntryPage, EntryPlace, EntryQuery, HoldPage, HoldQuery,
+    TenantPage, TenantQuery,
 };
 use earmark_store::rows::read;
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::chain;
-use crate::error::store_error;
-use crate::rows::{Chain, api_key_row, columns, counter_row, grant_row, hold_row, tenant_row};
-
-fn sqlite(error: rusqlite::Error) -> StoreError {
-    store_error(&error)
-}
-
-fn rows<T>(
-    connection: &Connection,
-    sql: &str,
-    params: impl Params,
-    read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
-) -> Result<Vec<T>, StoreError> {
-    let mut statement = connection.prepare_cached(sql).map_err(sqlite)?;
-    let mut rows = statement.query(params).map_err(sqlite)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next().map_err(sqlite)? {
-        found.push(read(row)?);
-    }
-    Ok(found)
-}
+use crate::error::sqlite;
+use crate::rows::{
+    Chain, api_key_row, columns, counter_row, grant_row, hold_row, select, tenant_row,
+};
 
 /// One row more than a page, to know whether there is a next one.
 fn page_limit(count: usize) -> i64 {
@@ -60,7 +43,7 @@ pub(crate) fn tenants(
     let after = query.after.as_ref().map_or("", TenantId::as_str);
     let plan = query.plan.as_ref().map(earmark_core::PlanName::as_str);
     let params = params![after, query.prefix, plan, page_limit(query.count)];
-    let mut tenants = rows(connection, sql, params, |row| {
+    let mut tenants = select(connection, sql, params, |row| {
         let id: String = row.get(11).map_err(sqlite)?;
         Ok((read::<TenantId>(&id)?, tenant_row(row, 0)?))
     })?;
@@ -129,7 +112,7 @@ fn due_page(
         reached = next.map(|(tenant, _)| tenant);
     }
     let params = params![now.0, after, page_limit(count)];
-    due.extend(rows(connection, GRANTS_DUE, params, |row| row.get(0).map_err(sqlite))?);
+    due.extend(select(connection, GRANTS_DUE, params, |row| row.get(0).map_err(sqlite))?);
     if let Some(reached) = &reached {
         // Nobody has looked at the holds of those after it.
         due.retain(|tenant| tenant <= reached);
@@ -143,7 +126,7 @@ fn due_page(
     Ok(DuePage { tenants, next })
 }
 
-/// Everything of one tenant, in one snapshot.
+/// Everything of one tenant but its entries, in one snapshot.
 pub(crate) fn books(
     connection: &mut Connection,
     tenant: &TenantId,
@@ -152,29 +135,33 @@ pub(crate) fn books(
     let snapshot = connection.transaction().map_err(sqlite)?;
     let mut account = Account::new(tenant.clone());
     let need = Need { tenant: true, ..Need::default() };
-    crate::load::load(&snapshot, &mut account, &mut Chain::default(), &need, now)?;
+    let mut chain = Chain::default();
+    crate::load::load(&snapshot, &mut account, &mut chain, &need, now)?;
     let Some(row) = account.tenant().present().cloned() else { return Ok(None) };
     let id = [tenant.as_str()];
-    let counters = rows(
+    let counters = select(
         &snapshot,
         concat!("SELECT ", columns!(counter), " FROM counter WHERE tenant_id = ?1"),
         id,
         counter_row,
     )?;
-    let grants = rows(
+    let grants = select(
         &snapshot,
         concat!("SELECT ", columns!(grant), " FROM \"grant\" WHERE tenant_id = ?1"),
         id,
         grant_row,
     )?;
-    let open_holds = rows(
+    let open_holds = select(
         &snapshot,
         concat!("SELECT ", columns!(hold), " FROM hold WHERE tenant_id = ?1 AND state = 'open'"),
         id,
         hold_row,
     )?;
-    let entries = chain::all_entries(&snapshot, tenant)?;
-    Ok(Some(Books { tenant: row, counters, grants, open_holds, entries }))
+    // The chain begins at its newest entry, whatever has come since.
+    let end = EntryId { seq: i64::MAX, line: i64::MAX };
+    let ledger =
+        (chain.last_entry > 0).then_some(EntryPlace { entry: end, position: chain.last_entry });
+    Ok(Some(Books { tenant: row, counters, grants, open_holds, ledger }))
 }
 
 pub(crate) fn api_keys(
@@ -186,20 +173,20 @@ pub(crate) fn api_keys(
         columns!(api_key),
         " FROM api_key WHERE ?1 IS NULL OR tenant_id = ?1 ORDER BY created_ms, key_id"
     );
-    rows(connection, sql, [tenant.map(TenantId::as_str)], api_key_row)
+    select(connection, sql, [tenant.map(TenantId::as_str)], api_key_row)
 }
 
 /// The names of all tables.
 pub(crate) fn tables(connection: &Connection) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";
-    rows(connection, sql, [], |row| row.get(0).map_err(sqlite))
+    select(connection, sql, [], |row| row.get(0).map_err(sqlite))
 }
 
 /// What is damaged about a table and its indexes.
 pub(crate) fn damage(connection: &Connection, table: &str) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT integrity_check FROM pragma_integrity_check(?1)";
     let found: Result<Vec<String>, _> =
-        rows(connection, sql, [table], |row| row.get(0).map_err(sqlite));
+        select(connection, sql, [table], |row| row.get(0).map_err(sqlite));
     Ok(match found {
         Ok(found) => found.into_iter().filter(|text| text != "ok").collect(),
         // Damage that stops the check itself is damage, too.

@@ -7,9 +7,9 @@ use earmark_core::{
 use earmark_store::StoreError;
 use earmark_store::records::{ApiKeyKind, ApiKeyRecord};
 use earmark_store::rows::{self, counter, entry, hold, key, read, read_amount, tenant};
-use rusqlite::Row;
+use rusqlite::{Connection, Params, Row};
 
-use crate::error::store_error;
+use crate::error::sqlite;
 
 /// The columns that each function below reads, as a literal for `concat!`.
 macro_rules! columns {
@@ -44,17 +44,33 @@ pub(crate) use columns;
 /// Reading a row: either SQLite fails, or the row is damaged.
 pub(crate) type RowResult<T> = Result<T, StoreError>;
 
+/// Every row that `sql` finds.
+pub(crate) fn select<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl Fn(&Row<'_>) -> RowResult<T>,
+) -> RowResult<Vec<T>> {
+    let mut statement = connection.prepare_cached(sql).map_err(sqlite)?;
+    let mut rows = statement.query(params).map_err(sqlite)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(sqlite)? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
 fn get<T: rusqlite::types::FromSql>(row: &Row<'_>, column: usize) -> RowResult<T> {
-    row.get(column).map_err(|error| store_error(&error))
+    row.get(column).map_err(sqlite)
 }
 
 fn text<'r>(row: &'r Row<'_>, column: usize) -> RowResult<&'r str> {
-    let value = row.get_ref(column).map_err(|error| store_error(&error))?;
+    let value = row.get_ref(column).map_err(sqlite)?;
     value.as_str().map_err(|error| StoreError::Damaged(error.to_string()))
 }
 
 fn optional_text<'r>(row: &'r Row<'_>, column: usize) -> RowResult<Option<&'r str>> {
-    let value = row.get_ref(column).map_err(|error| store_error(&error))?;
+    let value = row.get_ref(column).map_err(sqlite)?;
     value.as_str_or_null().map_err(|error| StoreError::Damaged(error.to_string()))
 }
 
@@ -63,7 +79,7 @@ fn time(row: &Row<'_>, column: usize) -> RowResult<TimestampMs> {
 }
 
 fn digest(row: &Row<'_>, column: usize) -> RowResult<Option<[u8; 32]>> {
-    let value = row.get_ref(column).map_err(|error| store_error(&error))?;
+    let value = row.get_ref(column).map_err(sqlite)?;
     let bytes = value.as_blob_or_null().map_err(|error| StoreError::Damaged(error.to_string()))?;
     bytes
         .map(|bytes| bytes.try_into().map_err(|_| StoreError::Damaged("a digest's length".into())))

@@ -14,7 +14,7 @@ use earmark_store::{BatchNeed, BoxFuture, Config, ConfigChange, Records, Store, 
 use rusqlite::{Connection, params};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::error::{OpenError, store_error};
+use crate::error::{OpenError, sqlite};
 use crate::folder::Folder;
 use crate::writer::{SqliteTxn, Writer};
 use crate::{config, migrate, open, read, recovery};
@@ -300,7 +300,7 @@ impl Records for SqliteStore {
                     revoked.map(|at| at.0),
                 ],
             );
-            added.map(|_| ()).map_err(|error| store_error(&error))
+            added.map(|_| ()).map_err(sqlite)
         }))
     }
 
@@ -323,7 +323,7 @@ impl Records for SqliteStore {
                  WHERE key_id = ?1 AND (revoked_ms IS NULL OR revoked_ms > ?3)",
                 params![id, at.map_or(now, |at| at.max(now)).0, now.0],
             );
-            revoked.map(|rows| rows == 1).map_err(|error| store_error(&error))
+            revoked.map(|rows| rows == 1).map_err(sqlite)
         }))
     }
 

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::cache::{AccountCache, Kept};
-use crate::error::{OpenError, store_error};
+use crate::error::{OpenError, sqlite};
 use crate::folder::Folder;
 use crate::log::{HEADER_BYTES, Log, LogError};
 use crate::rows::Chain;
@@ -220,7 +220,7 @@ impl Txn for SqliteTxn {
     }
 
     async fn load_config(&mut self) -> Result<Config, StoreError> {
-        let snapshot = self.writer.loader.unchecked_transaction().map_err(|e| store_error(&e))?;
+        let snapshot = self.writer.loader.unchecked_transaction().map_err(sqlite)?;
         config::load(&snapshot)
     }
 

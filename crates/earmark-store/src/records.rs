@@ -5,6 +5,8 @@ use earmark_core::{
     TimestampMs,
 };
 
+use crate::seam::{Records, StoreError};
+
 /// Which tenants.
 #[derive(Debug, Clone, Default)]
 pub struct TenantQuery {
@@ -132,7 +134,7 @@ pub struct EntryPage {
     pub next: Option<EntryPlace>,
 }
 
-/// Everything of one tenant that R32 speaks of, from one snapshot.
+/// Everything of one tenant that R32 speaks of, as of one snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Books {
     /// The tenant's row.
@@ -143,8 +145,37 @@ pub struct Books {
     pub grants: Vec<Grant>,
     /// All open holds.
     pub open_holds: Vec<Hold>,
-    /// All entries, in order.
-    pub entries: Vec<Entry>,
+    /// Where its ledger ended, `None` for an empty one. The entries before are not here: they
+    /// can be millions, never change, and [`each_entry`](Self::each_entry) reads them later.
+    pub ledger: Option<EntryPlace>,
+}
+
+/// Entries read at a time for a check of the books.
+const ENTRIES_PER_PAGE: usize = 5_000;
+
+impl Books {
+    /// Gives `take` every entry that the other rows rest on, newest first, and returns how many
+    /// there were. Reads them page by page, each in a short snapshot of its own.
+    ///
+    /// # Errors
+    /// When the store does not answer or a row is damaged.
+    pub async fn each_entry<R: Records + ?Sized>(
+        &self,
+        tenant: &TenantId,
+        records: &R,
+        mut take: impl FnMut(&Entry),
+    ) -> Result<usize, StoreError> {
+        let (mut before, mut count) = (self.ledger, 0);
+        while before.is_some() {
+            let (tenant, user) = (tenant.clone(), None);
+            let query = EntryQuery { tenant, user, before, count: ENTRIES_PER_PAGE };
+            let EntryPage { entries, next } = records.entries(query).await?;
+            entries.iter().for_each(&mut take);
+            count += entries.len();
+            before = next;
+        }
+        Ok(count)
+    }
 }
 
 /// An API key as it is kept: never the key itself.

@@ -230,7 +230,8 @@ pub(crate) fn messages(books: &Books) -> (i64, i64) {
 pub(crate) async fn verify(quota: &Quota, tenant: &str, now: TimestampMs) {
     let Some(books) = quota.records().books(id(tenant)).await.unwrap() else { return };
     let mut check = BooksCheck::default();
-    books.entries.iter().for_each(|entry| check.add_entry(entry));
+    let records = &**quota.records();
+    books.each_entry(&id(tenant), records, |entry| check.add_entry(entry)).await.unwrap();
     books.open_holds.iter().for_each(|hold| check.add_open_hold(hold));
     let catalog = &quota.records().config().await.unwrap().catalog;
     let now = now.max(books.tenant.last);

@@ -185,7 +185,11 @@ async fn a_long_stream_keeps_its_hold() {
     assert!(read(reply).await.1);
     assert_eq!(metered.ledger().await, settled());
     let books = earmark_store::Records::books(&metered.store, crate::metered::acme());
-    assert!(books.await.unwrap().unwrap().entries.iter().all(|entry| !entry.late));
+    let books = books.await.unwrap().unwrap();
+    books
+        .each_entry(&crate::metered::acme(), &metered.store, |entry| assert!(!entry.late))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -8,7 +8,6 @@ use super::engine::{World, books, play};
 use super::samples::*;
 use super::steps::Steps;
 use crate::memory::MemoryStore;
-use crate::records::Books;
 use crate::seam::Records;
 
 /// Batches in one run: enough for windows, grants and holds to end under way.
@@ -62,8 +61,8 @@ async fn run<H: Harness>(seed: u64) {
 /// Counters, grants, open holds and entries explain each other (R32), in both stores alike.
 async fn compare<H: Harness>(world: &World<H>, model: &MemoryStore, catalog: &Catalog, seed: u64) {
     for tenant in Steps::TENANTS {
-        let stored: Books = world.books(tenant).await;
-        let expected: Books = books(model, &name(tenant)).await;
+        let stored = world.books(tenant).await;
+        let expected = books(model, &name(tenant)).await;
         assert_eq!(stored, expected, "{tenant}; again: EARMARK_SEED={seed}");
         let mut check = BooksCheck::default();
         stored.entries.iter().for_each(|entry| check.add_entry(entry));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use earmark_core::effect::{Effect, apply};
 use earmark_core::{
-    Account, Answer, Catalog, Command, Execution, Loaded, Need, Operation, TenantId, TimestampMs,
-    denied_effects, execute, invariant,
+    Account, Answer, Catalog, Command, Counter, CounterKey, Entry, Execution, Grant, Hold, Loaded,
+    Need, Operation, Tenant, TenantId, TimestampMs, denied_effects, execute, invariant,
 };
 
 use super::{Harness, samples};
@@ -231,24 +231,44 @@ impl<H: Harness> World<H> {
     }
 
     /// Everything of a tenant, in a fixed order; the tenant must exist.
-    pub async fn books(&self, tenant: &str) -> Books {
+    pub async fn books(&self, tenant: &str) -> WholeBooks {
         books(&*self.store(), &samples::name(tenant)).await
     }
 
     /// The time that decisions on a tenant get (R8).
-    pub fn now(&self, books: &Books) -> TimestampMs {
+    pub fn now(&self, books: &WholeBooks) -> TimestampMs {
         use crate::clock::Clock;
         self.harness.clock().now().max(books.tenant.last)
     }
 }
 
+/// [`Books`](crate::records::Books) with their entries, oldest first.
+#[derive(Debug, PartialEq)]
+pub struct WholeBooks {
+    /// Its row.
+    pub tenant: Tenant,
+    /// All counters.
+    pub counters: Vec<(CounterKey, Counter)>,
+    /// All grants.
+    pub grants: Vec<Grant>,
+    /// All open holds.
+    pub open_holds: Vec<Hold>,
+    /// The whole ledger.
+    pub entries: Vec<Entry>,
+}
+
 /// Everything of a tenant, in a fixed order; the tenant must exist.
-pub async fn books<S: Records>(store: &S, tenant: &TenantId) -> Books {
-    let mut books = store.books(tenant.clone()).await.unwrap().unwrap();
-    books.counters.sort_by(|a, b| a.0.cmp(&b.0));
-    books.grants.sort_by_key(|grant| grant.id);
-    books.open_holds.sort_by_key(|hold| hold.id);
-    books
+pub async fn books<S: Records>(store: &S, tenant: &TenantId) -> WholeBooks {
+    let books = store.books(tenant.clone()).await.unwrap().unwrap();
+    let mut entries = Vec::new();
+    let count = books.each_entry(tenant, store, |entry| entries.push(entry.clone())).await;
+    assert_eq!(count.unwrap(), entries.len());
+    entries.reverse();
+    let Books { tenant, mut counters, mut grants, mut open_holds, .. } = books;
+    counters.sort_by(|a, b| a.0.cmp(&b.0));
+    grants.sort_by_key(|grant| grant.id);
+    open_holds.sort_by_key(|hold| hold.id);
+    WholeBooks { tenant, counters, grants, open_holds, entries }
 }
 
 /// A row that must be there.

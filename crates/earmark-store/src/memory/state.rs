@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use earmark_core::{
-    Account, CombinationKey, Counter, CounterKey, Entry, Event, Grant, GrantId, Hold, HoldId,
-    IdempotencyKey, KeyRow, KeyTarget, LimitIdentity, LimitName, Need, PlanName, Tenant, TenantId,
-    TimestampMs,
+    Account, CombinationKey, Counter, CounterKey, Entry, EntryId, Event, Grant, GrantId, Hold,
+    HoldId, IdempotencyKey, KeyRow, KeyTarget, LimitIdentity, LimitName, Need, PlanName, Tenant,
+    TenantId, TimestampMs,
 };
 
 use super::through;
@@ -302,7 +302,10 @@ impl State {
             counters: rows.counters.iter().map(|(k, c)| (k.clone(), c.clone())).collect(),
             grants: rows.grants.values().cloned().collect(),
             open_holds: rows.holds.values().filter(|hold| hold.is_open()).cloned().collect(),
-            entries: rows.entries.clone(),
+            ledger: rows.entries.last().map(|last| EntryPlace {
+                entry: EntryId { line: last.id.line + 1, ..last.id },
+                position: 0,
+            }),
         })
     }
 }

@@ -82,8 +82,13 @@ impl Verified {
         // After the snapshot: a rolling slice that left in between is outside for both.
         let catalog = store.config().await?.catalog;
         let mut check = BooksCheck::default();
-        for entry in &books.entries {
-            check.add_entry(entry);
+        match books.each_entry(tenant, store, |entry| check.add_entry(entry)).await {
+            Ok(entries) => self.entries += entries,
+            Err(error @ StoreError::Unavailable(_)) => return Err(error),
+            Err(error) => {
+                self.differences.push((Some(tenant.clone()), error.to_string()));
+                return Ok(true);
+            }
         }
         for hold in &books.open_holds {
             check.add_open_hold(hold);
@@ -91,7 +96,6 @@ impl Verified {
         let now = SystemClock.now();
         let found = check.differences(&catalog, &books.counters, &books.grants, &books.tenant, now);
         self.tenants += 1;
-        self.entries += books.entries.len();
         self.differences
             .extend(found.into_iter().map(|one| (Some(tenant.clone()), one.to_string())));
         Ok(true)
