@@ -1,6 +1,7 @@
 //! What a program tells the server: addresses, the operator's key, upstreams, the gateway.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct ServerOptions {
     pub upstreams: Vec<UpstreamInfo>,
     /// What answers below `/openai` and `/anthropic`; `None` refuses everything there.
     pub gateway: Option<Arc<dyn GatewayRoutes>>,
+    /// Where backups are made; `None` makes none.
+    pub backups: Option<PathBuf>,
     /// How long streams may go on after a shutdown began.
     pub drain: Duration,
 }
@@ -37,6 +40,7 @@ impl ServerOptions {
             admin_keys: Vec::new(),
             upstreams: Vec::new(),
             gateway: None,
+            backups: None,
             drain: DRAIN_DEFAULT,
         }
     }

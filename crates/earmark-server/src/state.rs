@@ -1,5 +1,6 @@
 //! What all routes share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::gateway::GatewayRoutes;
 use crate::keys::KeyIndex;
 use crate::metrics::Metrics;
 use crate::options::{AdminKey, ServerOptions, UpstreamInfo};
+use crate::routes::LastBackup;
 use crate::serve::ServeError;
 
 /// The state of a server.
@@ -26,6 +28,8 @@ pub(crate) struct App {
     pub(crate) admin_keys: Vec<AdminKey>,
     pub(crate) upstreams: Vec<UpstreamInfo>,
     pub(crate) gateway: Option<Arc<dyn GatewayRoutes>>,
+    pub(crate) backups: Option<PathBuf>,
+    pub(crate) last_backup: LastBackup,
     /// Whether a shutdown has begun: load balancers are told to look elsewhere.
     pub(crate) draining: AtomicBool,
 }
@@ -49,6 +53,8 @@ impl App {
             admin_keys: options.admin_keys,
             upstreams: options.upstreams,
             gateway: options.gateway,
+            backups: options.backups,
+            last_backup: LastBackup::default(),
             draining: AtomicBool::new(false),
         }))
     }

@@ -66,12 +66,12 @@ fn plan_rows(connection: &Connection) -> Result<Vec<(String, i64, String)>, Stor
 
 /// Writes a change if the version is still `expected`; says whether it did.
 pub(crate) fn put(
-    connection: &mut Connection,
+    connection: &Connection,
     expected: i64,
     change: &ConfigChange,
     now_ms: i64,
 ) -> Result<bool, StoreError> {
-    let transaction = connection.transaction().map_err(sqlite)?;
+    let transaction = connection.unchecked_transaction().map_err(sqlite)?;
     let moved = transaction
         .execute(
             "UPDATE config SET version = version + 1 WHERE id = 1 AND version = ?1",

@@ -121,6 +121,9 @@ pub enum OpenError {
         .0.display()
     )]
     NotClosed(PathBuf),
+    /// There is no such backup.
+    #[error("{} does not exist; name a file that `earmark backup` made", .0.display())]
+    NoBackup(PathBuf),
     /// There is nothing to read.
     #[error("{} does not exist; `earmark serve` creates it", .0.display())]
     Missing(PathBuf),

@@ -1,20 +1,21 @@
 //! The folder: a thread that brings batches from the log into the tables.
 //!
 //! It lets batches gather, since many together cost little more than one, and folds at once
-//! when somebody waits for it. It owns the connection that writes, so that whatever else
-//! changes the tables takes its turn.
+//! when somebody waits for it. It owns the connection that writes: whatever else changes the
+//! tables is a task for it, done between two folds.
 //!
 //! Always holds: batches are folded in the order of their numbers; a disk that fails stops
 //! folding for good, and the log is read back at the next opening (R37).
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use earmark_store::StoreError;
 use rusqlite::Connection;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::error::sqlite;
 use crate::fold::{FoldError, fold};
@@ -38,8 +39,10 @@ pub(crate) struct Folder {
     /// The last batch that was taken on.
     last: AtomicU64,
     progress: watch::Sender<Progress>,
-    connection: Mutex<Connection>,
 }
+
+/// Something to do with the connection that writes.
+pub(crate) type Task = Box<dyn FnOnce(&Connection) + Send>;
 
 #[derive(Default)]
 struct Waiting {
@@ -48,7 +51,17 @@ struct Waiting {
     bytes: usize,
     /// Somebody waits for what is there now.
     hurry: bool,
+    tasks: VecDeque<Task>,
     closing: bool,
+    /// Nothing is done any more.
+    ended: bool,
+}
+
+/// What to do next.
+enum Work {
+    Task(Task),
+    Fold(Vec<Vec<u8>>),
+    Nothing,
 }
 
 /// How far the tables are.
@@ -80,20 +93,14 @@ impl Progress {
 
 impl Folder {
     /// A folder for batches after `folded`.
-    pub(crate) fn new(connection: Connection, folded: u64) -> Self {
+    pub(crate) fn new(folded: u64) -> Self {
         let progress = Progress { folded, ..Progress::default() };
         Self {
             waiting: Mutex::default(),
             changed: Condvar::new(),
             last: AtomicU64::new(folded),
             progress: watch::Sender::new(progress),
-            connection: Mutex::new(connection),
         }
-    }
-
-    /// The connection that writes, between two folds.
-    pub(crate) fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -103,6 +110,11 @@ impl Folder {
     /// The last batch whose rows are in the tables.
     pub(crate) fn folded(&self) -> u64 {
         self.progress.borrow().folded
+    }
+
+    /// The last batch that was taken on.
+    pub(crate) fn last(&self) -> u64 {
+        self.last.load(Ordering::Acquire)
     }
 
     /// Whether batches may be taken on: waits until not too many wait.
@@ -142,7 +154,7 @@ impl Folder {
 
     /// Waits until the rows of all batches so far are in the tables.
     pub(crate) async fn reach_all(&self) -> Result<(), StoreError> {
-        self.reach(self.last.load(Ordering::Acquire)).await
+        self.reach(self.last()).await
     }
 
     /// Waits until a batch's rows are in the tables.
@@ -174,6 +186,35 @@ impl Folder {
         });
     }
 
+    /// Has something done with the connection that writes, and waits for what comes of it. A
+    /// disk that fails at it has failed for batches, too.
+    pub(crate) async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        task: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.check_disk()?;
+        let (send, receive) = oneshot::channel();
+        let folder = Arc::clone(self);
+        let task: Task = Box::new(move |connection| {
+            let done = task(connection);
+            if let Err(StoreError::Fatal(why)) = &done {
+                folder.fail(why);
+            }
+            // Whoever asked may have gone.
+            let _ = send.send(done);
+        });
+        self.give(task);
+        receive.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    fn give(&self, task: Task) {
+        let mut waiting = self.waiting();
+        if !waiting.ended {
+            waiting.tasks.push_back(task);
+            self.changed.notify_one();
+        }
+    }
+
     /// Lets [`run`](Self::run) end once everything is folded.
     pub(crate) fn close(&self) {
         self.waiting().closing = true;
@@ -185,59 +226,85 @@ impl Folder {
         self.waiting().batches.is_empty() && self.progress.borrow().trouble.is_none()
     }
 
-    /// Folds until closed, or until the disk fails.
-    pub(crate) fn run(&self) {
+    /// Folds until closed, or until the disk fails; gives the connection back, unless a bug was
+    /// met with it.
+    pub(crate) fn run(&self, connection: Connection) -> Option<Connection> {
         let ended = catch_unwind(AssertUnwindSafe(|| {
-            while let Some(batches) = self.next() {
-                if !self.fold(batches) {
-                    return;
+            while let Some(work) = self.next() {
+                if !self.work(work, &connection) {
+                    break;
                 }
             }
         }));
         if ended.is_err() {
             self.fail("a bug met while rows were brought into the tables");
         }
+        let mut waiting = self.waiting();
+        waiting.ended = true;
+        // Whoever waits for one is told that the store is closed.
+        waiting.tasks.clear();
+        drop(waiting);
+        ended.is_ok().then_some(connection)
     }
 
-    /// The batches to fold next; `None` when closed and done.
-    fn next(&self) -> Option<Vec<Vec<u8>>> {
+    /// Does what waits now, for a task that takes long.
+    ///
+    /// # Errors
+    /// When the disk has failed or is full, or the store is being closed.
+    pub(crate) fn turn(&self, connection: &Connection) -> Result<(), StoreError> {
+        let tasks = std::mem::take(&mut self.waiting().tasks);
+        tasks.into_iter().for_each(|task| task(connection));
+        let batches = self.waiting().take();
+        self.fold(batches, connection);
+        self.progress.borrow().check()?;
+        if self.waiting().closing { Err(closed()) } else { Ok(()) }
+    }
+
+    /// What to do next; `None` when closed and done.
+    fn next(&self) -> Option<Work> {
         let waiting = self.waiting();
-        let is_idle = |waiting: &mut Waiting| waiting.batches.is_empty() && !waiting.closing;
+        let is_idle = |waiting: &mut Waiting| {
+            waiting.batches.is_empty() && waiting.tasks.is_empty() && !waiting.closing
+        };
         let waiting = self.changed.wait_while(waiting, is_idle);
         let waiting = waiting.unwrap_or_else(PoisonError::into_inner);
         let gathers = |waiting: &mut Waiting| {
-            !waiting.hurry && !waiting.closing && waiting.bytes < FOLD_BYTES
+            let is_wanted = waiting.hurry || waiting.closing || !waiting.tasks.is_empty();
+            !is_wanted && waiting.bytes < FOLD_BYTES
         };
         let waited = self.changed.wait_timeout_while(waiting, GATHER, gathers);
         let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if waiting.batches.is_empty() {
-            waiting.hurry = false;
-            return if waiting.closing { None } else { Some(Vec::new()) };
+        if let Some(task) = waiting.tasks.pop_front() {
+            return Some(Work::Task(task));
         }
-        let mut bytes = 0;
-        let fits = |batch: &&Vec<u8>| {
-            bytes += batch.len();
-            bytes <= FOLD_BYTES
-        };
-        // At least one, however large.
-        let count = waiting.batches.iter().take_while(fits).count().max(1);
-        let rest = waiting.batches.split_off(count);
-        let batches = std::mem::replace(&mut waiting.batches, rest);
-        waiting.hurry = waiting.hurry && !waiting.batches.is_empty();
-        Some(batches)
+        let batches = waiting.take();
+        match (batches.is_empty(), waiting.closing) {
+            (true, true) => None,
+            (true, false) => Some(Work::Nothing),
+            (false, _) => Some(Work::Fold(batches)),
+        }
     }
 
     /// Whether to go on.
-    fn fold(&self, batches: Vec<Vec<u8>>) -> bool {
-        if batches.is_empty() {
-            return true;
+    fn work(&self, work: Work, connection: &Connection) -> bool {
+        match work {
+            Work::Task(task) => task(connection),
+            Work::Fold(batches) => return self.fold(batches, connection),
+            Work::Nothing => {}
         }
+        true
+    }
+
+    /// Whether to go on.
+    fn fold(&self, batches: Vec<Vec<u8>>, connection: &Connection) -> bool {
         if self.check_disk().is_err() {
             return false;
         }
+        if batches.is_empty() {
+            return true;
+        }
         let through = self.folded() + batches.len() as u64;
-        let folded = fold(&self.connection(), &batches, through);
-        match folded {
+        match fold(connection, &batches, through) {
             Ok(()) => {
                 let mut waiting = self.waiting();
                 waiting.bytes -= batches.iter().map(Vec::len).sum::<usize>();
@@ -266,8 +333,8 @@ impl Folder {
         if let StoreError::Unavailable(why) = why {
             tracing::warn!(%why, "rows wait in the log");
             self.trouble(Some(Trouble::Passing(why)));
-            let closes = |waiting: &mut Waiting| !waiting.closing;
-            let waited = self.changed.wait_timeout_while(waiting, RETRY, closes);
+            let rests = |waiting: &mut Waiting| !waiting.closing && waiting.tasks.is_empty();
+            let waited = self.changed.wait_timeout_while(waiting, RETRY, rests);
             let (waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
             // What is in the log is read back at the next opening.
             return !waiting.closing;
@@ -279,23 +346,37 @@ impl Folder {
     }
 }
 
+impl Waiting {
+    /// Batches to fold together, the oldest.
+    fn take(&mut self) -> Vec<Vec<u8>> {
+        let mut bytes = 0;
+        let fits = |batch: &&Vec<u8>| {
+            bytes += batch.len();
+            bytes <= FOLD_BYTES
+        };
+        // At least one, however large.
+        let count = self.batches.iter().take_while(fits).count().max(1).min(self.batches.len());
+        let rest = self.batches.split_off(count);
+        self.hurry = self.hurry && !rest.is_empty();
+        std::mem::replace(&mut self.batches, rest)
+    }
+}
+
 fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".into())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::image::{Column, Table, put_row};
     use crate::log::HEADER_BYTES;
 
-    /// A folder over tables of their own.
-    fn folder(directory: &std::path::Path) -> Arc<Folder> {
+    /// A folder, and the connection to tables of their own.
+    fn folder(directory: &std::path::Path) -> (Arc<Folder>, Connection) {
         let path = directory.join("earmark.db");
         crate::open::make_if_missing(&path, 0).unwrap();
-        Arc::new(Folder::new(crate::open::writer(&path).unwrap(), 0))
+        (Arc::new(Folder::new(0)), crate::open::writer(&path).unwrap())
     }
 
     fn batch(number: i64, padding: usize) -> Vec<u8> {
@@ -306,52 +387,63 @@ mod tests {
         record
     }
 
-    fn rows(folder: &Folder) -> i64 {
+    fn rows(connection: &Connection) -> i64 {
         let sql = "SELECT count(*) FROM combination";
-        folder.connection().query_row(sql, [], |row| row.get(0)).unwrap()
+        connection.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
-    fn run(folder: &Arc<Folder>) -> std::thread::JoinHandle<()> {
+    async fn asked_rows(folder: &Arc<Folder>) -> i64 {
+        folder.ask(|connection| Ok(rows(connection))).await.unwrap()
+    }
+
+    type Running = std::thread::JoinHandle<Option<Connection>>;
+
+    fn run(folder: &Arc<Folder>, connection: Connection) -> Running {
         let runs = Arc::clone(folder);
-        std::thread::spawn(move || runs.run())
+        std::thread::spawn(move || runs.run(connection))
+    }
+
+    fn ended(thread: Running) -> Connection {
+        thread.join().unwrap().unwrap()
     }
 
     #[tokio::test]
     async fn whoever_waits_sees_all_that_was_taken_on() {
         let directory = tempfile::tempdir().unwrap();
-        let folder = folder(directory.path());
-        let thread = run(&folder);
+        let (folder, connection) = folder(directory.path());
+        let thread = run(&folder, connection);
         for number in 1..=50 {
             folder.push(batch(number, 0));
             if number % 10 == 0 {
                 folder.reach_all().await.unwrap();
-                assert_eq!(rows(&folder), number);
+                assert_eq!(asked_rows(&folder).await, number);
             }
         }
         folder.push(batch(51, 0));
         folder.close();
-        thread.join().unwrap();
+        assert_eq!(rows(&ended(thread)), 51);
         assert!(folder.is_done());
-        assert_eq!((rows(&folder), folder.folded()), (51, 51));
+        assert_eq!(folder.folded(), 51);
+        assert!(folder.ask(|_| Ok(())).await.is_err(), "nobody waits in vain");
     }
 
     /// R37: a full disk refuses while it is full, and nothing is lost.
     #[tokio::test]
     async fn a_full_disk_refuses_until_there_is_room() {
         let directory = tempfile::tempdir().unwrap();
-        let folder = folder(directory.path());
-        let pages = |count: i64| {
-            folder.connection().pragma_update(None, "max_page_count", count).unwrap();
-        };
-        pages(1);
-        let thread = run(&folder);
+        let (folder, connection) = folder(directory.path());
+        connection.pragma_update(None, "max_page_count", 1).unwrap();
+        let thread = run(&folder, connection);
         for number in 1..=20 {
             folder.push(batch(number, 10_000));
         }
         assert!(matches!(folder.reach_all().await, Err(StoreError::Unavailable(_))));
         assert!(matches!(folder.ready().await, Err(StoreError::Unavailable(_))));
         assert!(folder.check_disk().is_ok());
-        pages(i64::from(u32::MAX - 1));
+        let room = |connection: &Connection| {
+            connection.pragma_update(None, "max_page_count", u32::MAX - 1).map_err(sqlite)
+        };
+        folder.ask(room).await.unwrap();
         // Refused at once while it has not been tried again.
         for _ in 0..100 {
             if folder.ready().await.is_ok() {
@@ -360,39 +452,36 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         folder.reach_all().await.unwrap();
-        assert_eq!(rows(&folder), 20);
         folder.close();
-        thread.join().unwrap();
+        assert_eq!(rows(&ended(thread)), 20);
     }
 
     #[tokio::test]
     async fn a_disk_that_fails_ends_folding_for_good() {
         let directory = tempfile::tempdir().unwrap();
-        let folder = folder(directory.path());
-        let thread = run(&folder);
+        let (folder, connection) = folder(directory.path());
+        let thread = run(&folder, connection);
         folder.fail("sync");
         folder.push(batch(1, 0));
         assert!(matches!(folder.reach_all().await, Err(StoreError::Fatal(_))));
         assert!(matches!(folder.ready().await, Err(StoreError::Fatal(_))));
-        thread.join().unwrap();
-        assert_eq!((rows(&folder), folder.is_done()), (0, false));
+        assert_eq!((rows(&ended(thread)), folder.is_done()), (0, false));
     }
 
     /// Commits wait for a folder that is behind instead of filling the memory.
     #[tokio::test]
     async fn commits_wait_when_too_much_waits() {
         let directory = tempfile::tempdir().unwrap();
-        let folder = folder(directory.path());
+        let (folder, connection) = folder(directory.path());
         for number in 1..=40 {
             folder.push(batch(number, 1 << 20));
         }
         let waits = tokio::time::timeout(Duration::from_millis(50), folder.ready());
         assert!(waits.await.is_err());
-        let thread = run(&folder);
+        let thread = run(&folder, connection);
         folder.ready().await.unwrap();
         assert!(folder.folded() > 0);
         folder.close();
-        thread.join().unwrap();
-        assert_eq!(rows(&folder), 40);
+        assert_eq!(rows(&ended(thread)), 40);
     }
 }

@@ -17,6 +17,7 @@
 //!
 //! Statements read and write rows by key; there is no arithmetic in them.
 
+mod backup;
 mod cache;
 mod chain;
 mod config;
@@ -30,11 +31,13 @@ mod migrate;
 mod open;
 mod read;
 mod recovery;
+mod restore;
 mod rows;
 mod save;
 mod store;
 mod writer;
 
 pub use error::OpenError;
+pub use restore::{RestoreError, restore};
 pub use store::{OpenOptions, SqliteStore};
 pub use writer::SqliteTxn;

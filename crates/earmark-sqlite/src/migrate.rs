@@ -50,6 +50,15 @@ pub(crate) fn migrate(
     Ok(())
 }
 
+/// Refuses a file of another program or of a later version.
+pub(crate) fn check_not_newer(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    match check_readable(connection, path) {
+        // Opening migrates it.
+        Err(OpenError::Older { .. }) => Ok(()),
+        checked => checked,
+    }
+}
+
 /// Refuses a file of another program, or one that a reader finds with another schema.
 pub(crate) fn check_readable(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };

@@ -93,7 +93,7 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> OpenError {
 }
 
 /// The path with something at its end.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

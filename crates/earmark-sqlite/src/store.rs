@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use earmark_core::{TenantId, TimestampMs};
 use earmark_store::clock::{Clock, SystemClock};
 use earmark_store::records::{
-    ApiKeyRecord, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage,
-    TenantQuery,
+    ApiKeyRecord, BackupProgress, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery,
+    TenantPage, TenantQuery,
 };
 use earmark_store::{BatchNeed, BoxFuture, Config, ConfigChange, Records, Store, StoreError};
 use rusqlite::{Connection, params};
@@ -17,7 +17,7 @@ use tokio::sync::OwnedMutexGuard;
 use crate::error::{OpenError, sqlite};
 use crate::folder::Folder;
 use crate::writer::{SqliteTxn, Writer};
-use crate::{config, migrate, open, read, recovery};
+use crate::{backup, config, migrate, open, read, recovery};
 
 /// Reader connections that are kept open.
 const IDLE_READERS_MAX: usize = 4;
@@ -64,6 +64,7 @@ struct Writing {
     folder: Arc<Folder>,
     /// Version of the configuration in force.
     config_version: Arc<AtomicI64>,
+    backing_up: tokio::sync::Mutex<()>,
 }
 
 impl SqliteStore {
@@ -88,6 +89,7 @@ impl SqliteStore {
             folder: Arc::clone(writer.folder()),
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
             config_version: Arc::new(AtomicI64::new(version)),
+            backing_up: tokio::sync::Mutex::default(),
         };
         let readers = Arc::new(Readers { path, idle: Mutex::default() });
         Ok(Self { readers, writing: Some(writing), clock })
@@ -144,22 +146,12 @@ impl SqliteStore {
         Ok(writer)
     }
 
-    /// Changes something outside of batches, off the async threads. A disk that fails here has
-    /// failed for batches, too.
+    /// Changes something outside of batches, between two folds.
     async fn change<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+        change: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let folder = Arc::clone(&self.writing()?.folder);
-        let changed = tokio::task::spawn_blocking(move || {
-            folder.check_disk()?;
-            let changed = change(&mut folder.connection());
-            if let Err(StoreError::Fatal(why)) = &changed {
-                folder.fail(why);
-            }
-            changed
-        });
-        changed.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
+        self.writing()?.folder.ask(change).await
     }
 
     /// Asks about what batches write: whatever was committed when it was asked is seen.
@@ -247,7 +239,7 @@ impl Records for SqliteStore {
                     return Ok(None);
                 }
                 let config = config::load(connection)?;
-                // Under the connection's lock, so versions are told in their order (R27).
+                // On the one thread that changes it, so versions are told in their order (R27).
                 version.store(config.catalog.version, Ordering::Release);
                 Ok(Some(config))
             })
@@ -327,6 +319,20 @@ impl Records for SqliteStore {
         }))
     }
 
+    fn backup(
+        &self,
+        file: PathBuf,
+        progress: Arc<BackupProgress>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let folder = Arc::clone(&self.writing()?.folder);
+            // One after the other: a second one would be made within a step of the first.
+            let _one = self.writing()?.backing_up.lock().await;
+            let own = Arc::clone(&folder);
+            folder.ask(move |connection| backup::make(connection, &own, &file, &progress)).await
+        })
+    }
+
     fn ping(&self) -> BoxFuture<'_, Result<TimestampMs, StoreError>> {
         let now = self.clock.now();
         Box::pin(self.read(move |connection| config::version(connection).map(|_| now)))
@@ -346,7 +352,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(OpenOptions::new(directory.path())).unwrap();
         assert!(store.begin(BatchNeed::default()).await.is_ok());
-        let failing = |_: &mut Connection| Err::<(), _>(StoreError::Fatal("sync".into()));
+        let failing = |_: &Connection| Err::<(), _>(StoreError::Fatal("sync".into()));
         assert!(store.change(failing).await.is_err());
         let begun = store.begin(BatchNeed::default()).await;
         assert!(matches!(begun.err(), Some(StoreError::Fatal(_))));

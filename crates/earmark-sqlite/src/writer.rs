@@ -29,7 +29,7 @@ pub(crate) struct Writer {
     /// ones wrote is in the cache.
     loader: Connection,
     folder: Arc<Folder>,
-    folding: Option<JoinHandle<()>>,
+    folding: Option<JoinHandle<Option<Connection>>>,
     /// Number of the next entry.
     next_entry: i64,
     /// Accounts that the cache had were lost with a batch that failed: nothing is loaded
@@ -51,11 +51,11 @@ impl Writer {
         cache_bytes: usize,
     ) -> Result<Self, OpenError> {
         let recovery::Recovered { connection, log, next_entry } = recovered;
-        let folder = Arc::new(Folder::new(connection, log.last()));
+        let folder = Arc::new(Folder::new(log.last()));
         let folds = Arc::clone(&folder);
         let folding = std::thread::Builder::new()
             .name("earmark-folder".into())
-            .spawn(move || folds.run())
+            .spawn(move || folds.run(connection))
             .map_err(|source| OpenError::Io { path: directory.clone(), source })?;
         Ok(Self {
             directory,
@@ -167,9 +167,9 @@ impl Drop for Writer {
     /// about here, the next opening does.
     fn drop(&mut self) {
         self.folder.close();
-        let ended = self.folding.take().is_none_or(|folding| folding.join().is_ok());
-        let mut connection = self.folder.connection();
-        if ended && self.folder.is_done() {
+        let ended = self.folding.take().and_then(|folding| folding.join().ok()).flatten();
+        let Some(mut connection) = ended else { return };
+        if self.folder.is_done() {
             let closed = recovery::close(&mut connection, &self.directory);
             if let Err(error) = closed {
                 tracing::warn!(%error, "not closed; the next start recovers");

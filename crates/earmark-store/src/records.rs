@@ -1,5 +1,7 @@
 //! What stores answer outside of batches: queries and pages.
 
+use std::sync::atomic::AtomicU64;
+
 use earmark_core::{
     Counter, CounterKey, Entry, EntryId, Grant, Hold, HoldId, PlanName, Tenant, TenantId,
     TimestampMs,
@@ -176,6 +178,15 @@ impl Books {
         }
         Ok(count)
     }
+}
+
+/// How far a backup is, in pages of the store.
+#[derive(Debug, Default)]
+pub struct BackupProgress {
+    /// Pages copied.
+    pub pages_done: AtomicU64,
+    /// Pages in all, 0 before the first step.
+    pub pages: AtomicU64,
 }
 
 /// An API key as it is kept: never the key itself.

@@ -1,14 +1,16 @@
 //! The traits that a store implements, and what can go wrong.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use earmark_core::{Account, Catalog, Need, Plan, PlanName, TenantId, TimestampMs};
 
 use crate::document::ConfigDocument;
 use crate::records::{
-    ApiKeyRecord, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage,
-    TenantQuery,
+    ApiKeyRecord, BackupProgress, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery,
+    TenantPage, TenantQuery,
 };
 
 /// A boxed future, so that [`Records`] can be an object.
@@ -151,6 +153,14 @@ pub trait Records: Send + Sync + 'static {
 
     /// Everything that R32 speaks of for one tenant, in one snapshot; `None` for no tenant.
     fn books(&self, tenant: TenantId) -> BoxFuture<'_, Result<Option<Books>, StoreError>>;
+
+    /// Copies everything that was committed before into a new file, beside batches. A store
+    /// that is no file says how it is backed up instead.
+    fn backup(
+        &self,
+        file: PathBuf,
+        progress: Arc<BackupProgress>,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Adds an API key.
     fn add_api_key(&self, record: ApiKeyRecord) -> BoxFuture<'_, Result<(), StoreError>>;

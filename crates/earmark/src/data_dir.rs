@@ -49,6 +49,11 @@ pub(crate) fn certificate_path(data: &Path) -> anyhow::Result<PathBuf> {
     Ok(std::path::absolute(data.join("tls-cert.pem"))?)
 }
 
+/// Where backups are made unless they are wanted elsewhere.
+pub(crate) fn backups(data: &Path) -> anyhow::Result<PathBuf> {
+    Ok(std::path::absolute(data.join("backups"))?)
+}
+
 /// Puts the certificate that the server shows there.
 pub(crate) fn write_certificate(data: &Path, chain: &[u8]) -> anyhow::Result<()> {
     write_private(&certificate_path(data)?, chain)

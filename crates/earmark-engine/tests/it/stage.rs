@@ -2,6 +2,7 @@
 //! says, and which hands out broken rows of chosen tenants.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use earmark_core::{
@@ -9,8 +10,8 @@ use earmark_core::{
 };
 use earmark_store::memory::{CommitFault, Faults, MemoryStore, MemoryTxn};
 use earmark_store::records::{
-    ApiKeyRecord, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage,
-    TenantQuery,
+    ApiKeyRecord, BackupProgress, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery,
+    TenantPage, TenantQuery,
 };
 use earmark_store::{
     BatchNeed, BoxFuture, CommitError, Config, ConfigChange, Records, Store, StoreError, Txn,
@@ -349,6 +350,14 @@ impl Records for Stage {
         count: usize,
     ) -> BoxFuture<'_, Result<DuePage, StoreError>> {
         self.store.due_tenants(after, count)
+    }
+
+    fn backup(
+        &self,
+        file: PathBuf,
+        progress: Arc<BackupProgress>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.backup(file, progress)
     }
 
     fn books(&self, tenant: TenantId) -> BoxFuture<'_, Result<Option<Books>, StoreError>> {

@@ -87,6 +87,10 @@ codes! {
         "It does not exist here, or is revoked already.";
     ConfigChanged "config_changed" CONFLICT Never "The configuration was changed by somebody else"
         "Look at it again and repeat the change.";
+    BackupRunning "backup_running" CONFLICT Soon "A backup is being made"
+        "There is one at a time. GET /v1/backup tells how far it is.";
+    BackupNotFound "backup_not_found" NOT_FOUND Never "There is no backup"
+        "None was asked for since the server started. POST /v1/backup starts one.";
     PlanIsDefault "plan_is_default" CONFLICT Never "The default plan cannot be retired"
         "Name another default_plan first.";
     TooManyGrants "too_many_grants" CONFLICT Never "The tenant has as many live grants as it may"

@@ -1,5 +1,6 @@
 //! All routes: one file for each resource, put together here.
 
+mod backup;
 mod charges;
 mod config;
 mod corrections;
@@ -26,6 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+pub(crate) use backup::LastBackup;
 pub(crate) use documented::by_status;
 pub(crate) use gateway::Provider;
 
@@ -62,6 +64,7 @@ pub(crate) fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(config::get, config::put))
         .routes(routes!(config::compare))
         .routes(routes!(upstreams::list))
+        .routes(routes!(backup::start, backup::look))
         .routes(routes!(system::healthz))
         .routes(routes!(system::readyz))
         .routes(routes!(system::metrics))

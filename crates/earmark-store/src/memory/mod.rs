@@ -9,6 +9,7 @@ mod state;
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use earmark_core::bounds::DUE_HOLDS_PER_ROUND;
@@ -16,8 +17,8 @@ use earmark_core::{Account, HoldId, Need, PlanName, TenantId, TimestampMs};
 
 use crate::clock::Clock;
 use crate::records::{
-    ApiKeyRecord, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage,
-    TenantQuery,
+    ApiKeyRecord, BackupProgress, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery,
+    TenantPage, TenantQuery,
 };
 use crate::seam::{
     BatchNeed, BoxFuture, CommitError, Config, ConfigChange, Records, Store, StoreError, Txn,
@@ -312,6 +313,15 @@ impl Records for MemoryStore {
             let next = tenants.last().filter(|_| more).cloned();
             Ok(DuePage { tenants, next })
         })
+    }
+
+    fn backup(
+        &self,
+        _file: PathBuf,
+        _progress: Arc<BackupProgress>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        let why = "a store in memory has nothing to back up".to_owned();
+        Box::pin(std::future::ready(Err(StoreError::Unavailable(why))))
     }
 
     fn books(&self, tenant: TenantId) -> BoxFuture<'_, Result<Option<Books>, StoreError>> {

@@ -1,4 +1,6 @@
-//! Commands that only look.
+//! Commands that only look, and copy.
+
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -50,4 +52,21 @@ pub(crate) struct VerifyArgs {
     /// Only that tenant
     #[arg(long)]
     pub(crate) tenant: Option<String>,
+}
+
+/// What `backup` takes.
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// Where it goes [default: a new file in <data>/backups]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// What `restore` takes.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// A file that `earmark backup` made
+    pub(crate) file: PathBuf,
+    /// Move the store that is there aside
+    #[arg(long)]
+    pub(crate) replace: bool,
 }

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use control::{
     AdjustArgs, ApplyArgs, GrantArgs, KeyCommand, PlanCommand, TenantCommand, TenantFieldsArgs,
 };
-pub(crate) use look::{EntriesArgs, HoldsArgs, UsageArgs, VerifyArgs};
+pub(crate) use look::{BackupArgs, EntriesArgs, HoldsArgs, RestoreArgs, UsageArgs, VerifyArgs};
 
 /// Called wrongly: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +108,19 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  earmark verify\n  earmark verify --tenant acme\n\n\
         Works beside a running server. Exit code 1 when something differs.")]
     Verify(VerifyArgs),
+    /// Copy the store into one file, beside a running server
+    #[command(
+        after_help = "Examples:\n  earmark backup\n  earmark backup /mnt/backups/monday.db\n\n\
+        Without a file it stays in the data directory, in backups. It holds everything that was \
+        acknowledged before; `earmark restore` makes a store of it."
+    )]
+    Backup(BackupArgs),
+    /// Make a backup the store of the data directory
+    #[command(after_help = "Examples:\n  earmark restore /mnt/backups/monday.db --data ./new\n  \
+        earmark restore monday.db --replace\n\n\
+        The server must be stopped. Keys, plans and the admin key's file are as in the backup and \
+        in the directory.")]
+    Restore(RestoreArgs),
     /// Demonstrations
     #[command(subcommand)]
     Demo(DemoCommand),

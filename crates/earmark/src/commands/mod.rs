@@ -1,6 +1,7 @@
 //! The commands, one file for each group.
 
 mod apply;
+mod backup;
 mod demo;
 mod key;
 mod look;
@@ -20,6 +21,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = Settings::read(arguments.settings)?;
     match arguments.command.unwrap_or(Command::Serve(ServeArgs::default())) {
         Command::Serve(arguments) => serve::run(settings, &arguments).await,
+        Command::Restore(arguments) => backup::restore(&settings, &arguments),
         Command::Verify(arguments) => verify::run(&settings, arguments).await,
         Command::Demo(demo) => demo::run(&settings, &demo).await,
         Command::Openapi => {
@@ -47,7 +49,12 @@ async fn over_api(client: &Client, settings: &Settings, command: Command) -> any
         Command::Usage(arguments) => look::usage(client, settings, &arguments).await,
         Command::Entries(arguments) => look::entries(client, settings, &arguments).await,
         Command::Holds(arguments) => look::holds(client, settings, &arguments).await,
-        Command::Serve(_) | Command::Verify(_) | Command::Demo(_) | Command::Openapi => Ok(()),
+        Command::Backup(arguments) => backup::run(client, settings, &arguments).await,
+        Command::Serve(_)
+        | Command::Verify(_)
+        | Command::Restore(_)
+        | Command::Demo(_)
+        | Command::Openapi => Ok(()),
     }
 }
 

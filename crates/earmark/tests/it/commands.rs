@@ -58,6 +58,8 @@ fn the_help_of_every_command_shows_how_it_is_called() {
         "entries",
         "holds",
         "verify",
+        "backup",
+        "restore",
         "demo race",
         "openapi",
     ];
@@ -99,6 +101,7 @@ fn every_command_prints_json_that_parses() {
         "apply --dry-run",
         "verify",
         "verify --tenant acme",
+        "backup",
         "openapi",
         "demo race --chats 12 --rounds 2",
     ] {

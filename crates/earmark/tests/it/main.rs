@@ -13,6 +13,7 @@
 
 mod applying;
 mod auditor;
+mod backups;
 mod bad_input;
 mod commands;
 mod crashed;
