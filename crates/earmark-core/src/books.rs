@@ -67,7 +67,9 @@ impl BooksCheck {
         for delta in &entry.grants {
             self.grants.entry(delta.grant).or_default().used += delta.delta;
         }
-        if let (EntryKind::GrantExpiry, Some(grant)) = (entry.kind, entry.grant) {
+        if let (EntryKind::GrantExpiry | EntryKind::Opening, Some(grant)) =
+            (entry.kind, entry.grant)
+        {
             self.grants.entry(grant).or_default().lapsed += entry.amount;
         }
     }

@@ -29,6 +29,7 @@ mod glob;
 pub mod invariant;
 mod loaded;
 mod name;
+mod retention;
 mod rows;
 mod time;
 mod view;
@@ -54,6 +55,7 @@ pub use name::{
     DimensionKey, DimensionName, DimensionValue, Dimensions, DimensionsError, GrantId, HoldId,
     IdempotencyKey, LimitName, MeterName, NameError, PlanName, TenantId,
 };
+pub use retention::Retention;
 pub use rows::{
     Counter, CounterDelta, CounterKey, CounterLeg, Entry, EntryId, EntryKind, Event, EventKind,
     Expiry, Fired, FiredAlert, Grant, GrantDelta, GrantLeg, Hold, HoldState, KeyRow, KeyTarget,

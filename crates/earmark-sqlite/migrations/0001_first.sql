@@ -43,6 +43,7 @@ CREATE TABLE counter (
   used            INTEGER NOT NULL,      -- rolling: as of the last change; the sum of slices inside counts
   held            INTEGER NOT NULL,
   denied          INTEGER NOT NULL,
+  changed_ms      INTEGER NOT NULL,      -- when one of these last changed
   rolling_minutes INTEGER,
   slices          TEXT,                  -- [[slice, used], ...]
   fired           TEXT,                  -- alerts raised
@@ -119,6 +120,28 @@ CREATE TABLE entry (
   author      TEXT,
   metadata    TEXT
 ) STRICT;
+
+-- What entries that were pruned are folded into: with the entries that are left they explain
+-- every number.
+CREATE TABLE opening (
+  tenant_id   TEXT NOT NULL,
+  figure      TEXT NOT NULL,             -- counter, grant_used, grant_lapsed
+  limit_name  TEXT NOT NULL,             -- empty for grants
+  dimensions  TEXT NOT NULL,
+  window      TEXT NOT NULL,
+  slice       INTEGER NOT NULL,          -- of rolling counters, else -1
+  grant_id    TEXT NOT NULL,             -- empty for counters
+  meter       TEXT,
+  amount      INTEGER NOT NULL,
+  PRIMARY KEY (tenant_id, figure, limit_name, dimensions, window, slice, grant_id)
+) STRICT, WITHOUT ROWID;
+
+-- How far a tenant's entries are folded.
+CREATE TABLE opened (
+  tenant_id   TEXT NOT NULL PRIMARY KEY,
+  seq         INTEGER NOT NULL,          -- the last change of which entries are folded
+  at_ms       INTEGER NOT NULL           -- when the youngest of them was made
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE idempotency_key (
   tenant_id   TEXT NOT NULL,

@@ -10,9 +10,11 @@ use earmark_store::StoreError;
 use earmark_store::records::{
     EntryPage, EntryPlace, EntryQuery, HoldPage, HoldQuery, HoldStateFilter,
 };
+use earmark_store::retention::opening_entry;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::sqlite;
+use crate::prune;
 use crate::rows::{Chain, chain_row, columns, entry_row, hold_row, previous_entry, previous_hold};
 
 /// Links followed for one page: what is looked for may be rare, and a snapshot must be short.
@@ -59,12 +61,15 @@ pub(crate) fn entries(
     let mut page = EntryPage::default();
     let mut number = match query.before {
         Some(place) if place.position > 0 => place.position,
+        Some(place) if place.position < 0 => {
+            return add_openings(connection, query, page, !place.position);
+        }
         _ => newest(connection, &query.tenant)?.last_entry,
     };
     let mut last: Option<EntryId> = query.before.map(|place| place.entry);
     for _ in 0..LINKS_PER_PAGE_MAX {
         let Some((entry, previous)) = entry_at(connection, &query.tenant, number)? else {
-            return Ok(page);
+            return add_openings(connection, query, page, 0);
         };
         let is_wanted = query.before.is_none_or(|place| entry.id < place.entry)
             && query.user.as_ref().is_none_or(|user| is_of_user(&entry, user));
@@ -79,6 +84,32 @@ pub(crate) fn entries(
         }
     }
     page.next = last.map(|entry| EntryPlace { entry, position: number });
+    Ok(page)
+}
+
+/// Fills a page with openings, behind the oldest entry: `skip` of them were on pages before.
+/// Their places are below zero. They are of no user.
+fn add_openings(
+    connection: &Connection,
+    query: &EntryQuery,
+    mut page: EntryPage,
+    skip: i64,
+) -> Result<EntryPage, StoreError> {
+    let Some((seq, at)) = prune::opened(connection, &query.tenant)? else { return Ok(page) };
+    if query.user.is_some() {
+        return Ok(page);
+    }
+    let room = query.count.saturating_sub(page.entries.len());
+    let skipped = usize::try_from(skip).unwrap_or(0);
+    let found = prune::opening_page(connection, &query.tenant, skipped, room.saturating_add(1))?;
+    let has_more = found.len() > room;
+    for ((key, opening), line) in found.into_iter().take(room).zip(skip..) {
+        page.entries.push(opening_entry(key, opening, EntryId { seq, line }, at));
+    }
+    if has_more {
+        let line = skip + i64::try_from(room).unwrap_or(0);
+        page.next = Some(EntryPlace { entry: EntryId { seq, line }, position: !line });
+    }
     Ok(page)
 }
 

@@ -102,6 +102,7 @@ const COUNTER: Layout = Layout {
         "used",
         "held",
         "denied",
+        "changed_ms",
         "rolling_minutes",
         "slices",
         "fired",

@@ -29,6 +29,7 @@ mod load;
 mod log;
 mod migrate;
 mod open;
+mod prune;
 mod read;
 mod recovery;
 mod restore;

@@ -161,7 +161,8 @@ pub(crate) fn books(
     let end = EntryId { seq: i64::MAX, line: i64::MAX };
     let ledger =
         (chain.last_entry > 0).then_some(EntryPlace { entry: end, position: chain.last_entry });
-    Ok(Some(Books { tenant: row, counters, grants, open_holds, ledger }))
+    let opened = crate::prune::opened(&snapshot, tenant)?.map_or(0, |(seq, _)| seq);
+    Ok(Some(Books { tenant: row, counters, grants, open_holds, ledger, opened }))
 }
 
 pub(crate) fn api_keys(

@@ -32,7 +32,7 @@ struct Saver<'s> {
 impl Saver<'_> {
     fn changes(&mut self, account: &Account, changes: &Changes<'_>, next_entry: &mut i64) {
         for change in changes.counters() {
-            self.counter(&change);
+            self.counter(&change, account);
         }
         for change in changes.holds() {
             if let Some(row) = change.row {
@@ -104,7 +104,7 @@ impl Saver<'_> {
         );
     }
 
-    fn counter(&mut self, change: &RowChange<'_, CounterKey, Counter>) {
+    fn counter(&mut self, change: &RowChange<'_, CounterKey, Counter>, account: &Account) {
         let CounterKey { limit, dimensions, window } = change.key;
         let window = window.to_string();
         let Some(row) = change.row else {
@@ -125,6 +125,7 @@ impl Saver<'_> {
                 &row.used,
                 &row.held,
                 &row.denied,
+                &account.tenant().present().map_or(0, |tenant| tenant.last.0),
                 &rolling.map(|(span, _)| i64::from(span.minutes())),
                 &rolling.and_then(|(_, slices)| counter::slices_to_text(slices)),
                 &counter::fired_to_text(&row.fired),

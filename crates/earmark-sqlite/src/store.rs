@@ -8,7 +8,7 @@ use earmark_core::{TenantId, TimestampMs};
 use earmark_store::clock::{Clock, SystemClock};
 use earmark_store::records::{
     ApiKeyRecord, BackupProgress, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery,
-    TenantPage, TenantQuery,
+    Prune, PruneAt, Pruned, TenantPage, TenantQuery,
 };
 use earmark_store::{BatchNeed, BoxFuture, Config, ConfigChange, Records, Store, StoreError};
 use rusqlite::{Connection, params};
@@ -17,7 +17,7 @@ use tokio::sync::OwnedMutexGuard;
 use crate::error::{OpenError, sqlite};
 use crate::folder::Folder;
 use crate::writer::{SqliteTxn, Writer};
-use crate::{backup, config, migrate, open, read, recovery};
+use crate::{backup, config, migrate, open, prune, read, recovery};
 
 /// Reader connections that are kept open.
 const IDLE_READERS_MAX: usize = 4;
@@ -317,6 +317,16 @@ impl Records for SqliteStore {
             );
             revoked.map(|rows| rows == 1).map_err(sqlite)
         }))
+    }
+
+    fn prune(&self, prune: Prune) -> BoxFuture<'_, Result<Pruned, StoreError>> {
+        Box::pin(async move {
+            if prune.at == PruneAt::default() {
+                // So that nothing old comes out of the log after it has been pruned.
+                self.writing()?.folder.reach_all().await?;
+            }
+            self.change(move |connection| prune::step(connection, &prune)).await
+        })
     }
 
     fn backup(

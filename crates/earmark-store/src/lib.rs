@@ -18,6 +18,7 @@ pub mod conformance;
 pub mod document;
 pub mod memory;
 pub mod records;
+pub mod retention;
 pub mod rows;
 mod seam;
 

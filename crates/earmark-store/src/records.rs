@@ -1,5 +1,6 @@
 //! What stores answer outside of batches: queries and pages.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use earmark_core::{
@@ -7,7 +8,7 @@ use earmark_core::{
     TimestampMs,
 };
 
-use crate::seam::{Records, StoreError};
+use crate::seam::{Config, Records, StoreError};
 
 /// Which tenants.
 #[derive(Debug, Clone, Default)]
@@ -150,6 +151,9 @@ pub struct Books {
     /// Where its ledger ended, `None` for an empty one. The entries before are not here: they
     /// can be millions, never change, and [`each_entry`](Self::each_entry) reads them later.
     pub ledger: Option<EntryPlace>,
+    /// The last change whose entries are folded into openings (R33), 0 for none. When it has
+    /// moved by the time the ledger was read, the reader may have missed some or met them twice.
+    pub opened: i64,
 }
 
 /// Entries read at a time for a check of the books.
@@ -178,6 +182,66 @@ impl Books {
         }
         Ok(count)
     }
+}
+
+/// One step of pruning (R33).
+#[derive(Debug, Clone)]
+pub struct Prune {
+    /// What is older is folded or goes; at least [`HOLD_RETENTION_MS`] ago.
+    ///
+    /// [`HOLD_RETENTION_MS`]: earmark_core::bounds::HOLD_RETENTION_MS
+    pub before: TimestampMs,
+    /// What limits' names mean.
+    pub config: Arc<Config>,
+    /// Where the step begins: where the one before ended.
+    pub at: PruneAt,
+}
+
+/// What is pruned, in this order: counters go when the entries that name them are folded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PrunePart {
+    /// Entries, into openings.
+    #[default]
+    Entries,
+    /// Holds that have ended.
+    Holds,
+    /// Idempotency keys.
+    Keys,
+    /// Counters of ended windows, and their openings.
+    Counters,
+    /// Openings of rolling slices that count nowhere any more.
+    Openings,
+}
+
+impl PrunePart {
+    /// The part after this one.
+    pub fn next(self) -> Option<Self> {
+        match self {
+            Self::Entries => Some(Self::Holds),
+            Self::Holds => Some(Self::Keys),
+            Self::Keys => Some(Self::Counters),
+            Self::Counters => Some(Self::Openings),
+            Self::Openings => None,
+        }
+    }
+}
+
+/// A place in a round of pruning; the default is its beginning.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PruneAt {
+    /// Which part.
+    pub part: PrunePart,
+    /// Behind what in it: the store's own affair.
+    pub after: Option<String>,
+}
+
+/// What a step of pruning did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruned {
+    /// Rows that went.
+    pub rows: u64,
+    /// Where the next step begins; `None` after the last of a round.
+    pub next: Option<PruneAt>,
 }
 
 /// How far a backup is, in pages of the store.

@@ -10,7 +10,7 @@ use earmark_core::{Account, Catalog, Need, Plan, PlanName, TenantId, TimestampMs
 use crate::document::ConfigDocument;
 use crate::records::{
     ApiKeyRecord, BackupProgress, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery,
-    TenantPage, TenantQuery,
+    Prune, Pruned, TenantPage, TenantQuery,
 };
 
 /// A boxed future, so that [`Records`] can be an object.
@@ -153,6 +153,10 @@ pub trait Records: Send + Sync + 'static {
 
     /// Everything that R32 speaks of for one tenant, in one snapshot; `None` for no tenant.
     fn books(&self, tenant: TenantId) -> BoxFuture<'_, Result<Option<Books>, StoreError>>;
+
+    /// One step of pruning (R33): folds old entries into openings, takes away what no decision
+    /// can ask for. Beside batches, and short.
+    fn prune(&self, prune: Prune) -> BoxFuture<'_, Result<Pruned, StoreError>>;
 
     /// Copies everything that was committed before into a new file, beside batches. A store
     /// that is no file says how it is backed up instead.

@@ -11,7 +11,7 @@ use earmark_core::{
 use earmark_store::memory::{CommitFault, Faults, MemoryStore, MemoryTxn};
 use earmark_store::records::{
     ApiKeyRecord, BackupProgress, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery,
-    TenantPage, TenantQuery,
+    Prune, Pruned, TenantPage, TenantQuery,
 };
 use earmark_store::{
     BatchNeed, BoxFuture, CommitError, Config, ConfigChange, Records, Store, StoreError, Txn,
@@ -350,6 +350,10 @@ impl Records for Stage {
         count: usize,
     ) -> BoxFuture<'_, Result<DuePage, StoreError>> {
         self.store.due_tenants(after, count)
+    }
+
+    fn prune(&self, prune: Prune) -> BoxFuture<'_, Result<Pruned, StoreError>> {
+        self.store.prune(prune)
     }
 
     fn backup(

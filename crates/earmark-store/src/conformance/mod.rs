@@ -30,6 +30,7 @@ pub mod engine;
 pub mod extremes;
 pub mod loading;
 pub mod pages;
+pub mod pruning;
 pub mod rows;
 pub mod samples;
 mod steps;
@@ -157,6 +158,13 @@ macro_rules! conformance_tests {
                 books_have_everything_of_one_tenant
                 api_keys_are_added_listed_and_revoked_once
                 a_store_answers_a_ping
+            }
+            pruning {
+                whatever_was_pruned_the_books_explain_every_number
+                openings_come_behind_the_oldest_entry_and_in_pages
+                a_ledger_that_is_folded_as_a_whole_goes_on
+                counters_go_when_no_entry_can_name_them_any_more
+                ended_holds_and_old_keys_go_and_open_holds_stay
             }
             agreement {
                 random_commands_keep_the_books_and_equal_the_memory_store

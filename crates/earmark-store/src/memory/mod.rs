@@ -18,7 +18,7 @@ use earmark_core::{Account, HoldId, Need, PlanName, TenantId, TimestampMs};
 use crate::clock::Clock;
 use crate::records::{
     ApiKeyRecord, BackupProgress, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery,
-    TenantPage, TenantQuery,
+    Prune, Pruned, TenantPage, TenantQuery,
 };
 use crate::seam::{
     BatchNeed, BoxFuture, CommitError, Config, ConfigChange, Records, Store, StoreError, Txn,
@@ -312,6 +312,15 @@ impl Records for MemoryStore {
             tenants.truncate(count);
             let next = tenants.last().filter(|_| more).cloned();
             Ok(DuePage { tenants, next })
+        })
+    }
+
+    fn prune(&self, prune: Prune) -> BoxFuture<'_, Result<Pruned, StoreError>> {
+        Box::pin(async move {
+            let had = self.lock().current.prunable();
+            self.write(vec![Write::Prune(prune.before, prune.config)]);
+            let rows = had - self.lock().current.prunable();
+            Ok(Pruned { rows, next: None })
         })
     }
 

@@ -1,11 +1,12 @@
 //! The rows of a memory store, and the writes that change them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use earmark_core::{
     Account, CombinationKey, Counter, CounterKey, Entry, EntryId, Event, Grant, GrantId, Hold,
-    HoldId, IdempotencyKey, KeyRow, KeyTarget, LimitIdentity, LimitName, Need, PlanName, Tenant,
-    TenantId, TimestampMs,
+    HoldId, IdempotencyKey, KeyRow, KeyTarget, LimitIdentity, LimitName, Need, PlanName, Retention,
+    Tenant, TenantId, TimestampMs,
 };
 
 use super::through;
@@ -13,6 +14,7 @@ use crate::document::{ConfigDocument, PlanDocument};
 use crate::records::{
     ApiKeyRecord, Books, EntryPage, EntryPlace, EntryQuery, HoldPage, HoldQuery, HoldStateFilter,
 };
+use crate::retention::{KEY_EXTRA_MS, Opening, OpeningKey, Openings, fold_entry, opening_entry};
 use crate::seam::{Config, ConfigChange, StoreError};
 
 #[derive(Debug, Clone, Default)]
@@ -37,6 +39,11 @@ pub(super) struct TenantRows {
     combinations: BTreeMap<CombinationKey, i64>,
     entries: Vec<Entry>,
     events: Vec<Event>,
+    /// When counters were last changed.
+    changed: BTreeMap<CounterKey, TimestampMs>,
+    openings: Openings,
+    /// The last entry that was folded into openings, and when it was made.
+    opened: Option<(EntryId, TimestampMs)>,
 }
 
 /// One row written.
@@ -53,6 +60,7 @@ pub(super) enum Write {
     Batch(u128),
     Config(Box<ConfigChange>),
     ApiKey(Box<ApiKeyRecord>),
+    Prune(TimestampMs, Arc<Config>),
 }
 
 /// What an account's changes write.
@@ -96,7 +104,55 @@ impl TenantRows {
             combinations: BTreeMap::new(),
             entries: Vec::new(),
             events: Vec::new(),
+            changed: BTreeMap::new(),
+            openings: Openings::new(),
+            opened: None,
         }
+    }
+
+    fn opening_entries(&self) -> Vec<Entry> {
+        let Some((opened, at)) = self.opened else { return Vec::new() };
+        let openings = self.openings.iter().filter(|(_, opening)| opening.amount != 0);
+        let entry = |((key, opening), line): ((&OpeningKey, &Opening), i64)| {
+            let id = EntryId { seq: opened.seq, line };
+            opening_entry(key.clone(), opening.clone(), id, at)
+        };
+        openings.zip(0..).map(entry).collect()
+    }
+
+    fn prunable(&self) -> usize {
+        self.entries.len() + self.holds.len() + self.keys.len() + self.counters.len()
+    }
+
+    /// Everything that a round of pruning does, at once.
+    fn prune(&mut self, retention: Retention<'_>) {
+        let before = retention.before;
+        let old = self.entries.iter().take_while(|entry| entry.at < before).count();
+        for entry in self.entries.drain(..old) {
+            fold_entry(&mut self.openings, &entry, retention);
+            self.opened = Some((entry.id, entry.at));
+        }
+        self.holds.retain(|_, hold| hold.is_open() || hold.ended().is_some_and(|at| at >= before));
+        self.keys.retain(|_, row| row.created.0 >= before.0.saturating_sub(KEY_EXTRA_MS));
+        let is_over = |key: &CounterKey| retention.is_counter_over(key);
+        let gone: Vec<_> = self
+            .counters
+            .iter()
+            .filter(|(key, counter)| counter.held == 0 && is_over(key))
+            .filter(|(key, _)| self.changed.get(key).is_some_and(|at| *at < before))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in &gone {
+            self.counters.remove(key);
+            self.changed.remove(key);
+            self.openings.retain(|of, _| !matches!(of, OpeningKey::Counter(of, _) if of == key));
+            let CounterKey { limit, window, .. } = key.clone();
+            self.combinations.remove(&CombinationKey { limit, window });
+        }
+        self.openings.retain(|of, _| match of {
+            OpeningKey::Counter(key, Some(slice)) => !retention.is_slice_over(key, *slice),
+            _ => true,
+        });
     }
 
     pub(super) fn is_due(&self, now: TimestampMs) -> bool {
@@ -114,6 +170,10 @@ impl State {
                 self.batches.insert(batch);
             }
             Write::Config(change) => self.apply_config(*change),
+            Write::Prune(before, config) => {
+                let retention = Retention { catalog: &config.catalog, before };
+                self.tenants.values_mut().for_each(|rows| rows.prune(retention));
+            }
             Write::ApiKey(record) => {
                 self.api_keys.insert(record.id.clone(), *record);
             }
@@ -141,6 +201,7 @@ impl State {
         let Some(rows) = self.tenants.get_mut(id) else { return };
         match write {
             Write::Counter(_, key, Some(counter)) => {
+                rows.changed.insert(key.clone(), rows.tenant.last);
                 rows.counters.insert(key, *counter);
             }
             Write::Counter(_, key, None) => {
@@ -279,20 +340,32 @@ impl State {
                 .iter()
                 .any(|(name, value)| name.as_str() == "user" && value.as_str() == user.as_str())
         };
-        let mut entries: Vec<_> = rows
+        let openings = if query.user.is_none() { rows.opening_entries() } else { Vec::new() };
+        // Places among the openings, behind the oldest entry, are below zero.
+        let among = query.before.map(|place| place.position).filter(|position| *position < 0);
+        let skipped = among.map_or(0, |position| usize::try_from(!position).unwrap_or(0));
+        let entries = rows
             .entries
             .iter()
             .rev()
+            .filter(|_| among.is_none())
             .filter(|entry| query.before.is_none_or(|before| entry.id < before.entry))
-            .filter(of_user)
-            .take(query.count.saturating_add(1))
-            .cloned()
-            .collect();
-        let more = entries.len() > query.count;
-        entries.truncate(query.count);
-        let last = entries.last().filter(|_| more);
-        let next = last.map(|entry| EntryPlace { entry: entry.id, position: 0 });
-        EntryPage { entries, next }
+            .filter(of_user);
+        let mut page: Vec<(Entry, i64)> = entries.map(|entry| (entry.clone(), 0)).collect();
+        let openings = openings.into_iter().zip(0..).skip(skipped);
+        page.extend(openings.map(|(entry, line)| (entry, !line)));
+        let next = page.get(query.count).map(|(entry, position)| EntryPlace {
+            // Entries go on before the last one told, openings at the first one that was not.
+            entry: if *position < 0 { entry.id } else { page[query.count - 1].0.id },
+            position: *position,
+        });
+        page.truncate(query.count);
+        EntryPage { entries: page.into_iter().map(|(entry, _)| entry).collect(), next }
+    }
+
+    /// How many rows there are of what is pruned.
+    pub(super) fn prunable(&self) -> u64 {
+        self.tenants.values().map(|rows| rows.prunable() as u64).sum()
     }
 
     pub(super) fn books(&self, tenant: &TenantId) -> Option<Books> {
@@ -302,10 +375,10 @@ impl State {
             counters: rows.counters.iter().map(|(k, c)| (k.clone(), c.clone())).collect(),
             grants: rows.grants.values().cloned().collect(),
             open_holds: rows.holds.values().filter(|hold| hold.is_open()).cloned().collect(),
-            ledger: rows.entries.last().map(|last| EntryPlace {
-                entry: EntryId { line: last.id.line + 1, ..last.id },
-                position: 0,
-            }),
+            ledger: rows.entries.last().map(|last| last.id).or(rows.opened.map(|(id, _)| id)).map(
+                |last| EntryPlace { entry: EntryId { line: last.line + 1, ..last }, position: 0 },
+            ),
+            opened: rows.opened.map_or(0, |(id, _)| id.seq),
         })
     }
 }
