@@ -38,6 +38,20 @@ pub const SWEEP_TENANTS_MAX: usize = 512;
 /// by then, and callers in the same batch wait for up to a round of due holds of each.
 pub const SWEEP_TOGETHER_MAX: usize = 64;
 
+/// How long the ledger is kept when nobody says otherwise: a year, and a month to look back at
+/// it (R33).
+pub const LEDGER_RETENTION_DEFAULT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// How often what is older is let go: each round then finds little.
+pub const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// When the first round begins after a start, which has other things to do.
+pub const PRUNE_FIRST_AFTER: Duration = Duration::from_secs(60);
+
+/// Between two steps of a round, so that a round of millions of rows leaves most of the store's
+/// time to batches.
+pub const PRUNE_PAUSE: Duration = Duration::from_millis(20);
+
 /// How often a living hold of the embeddable API extends itself (R15); with a short TTL a
 /// third of it.
 pub const EXTEND_EVERY: Duration = Duration::from_secs(60);

@@ -29,6 +29,7 @@ mod guard;
 mod job;
 mod lanes;
 mod observe;
+mod pruner;
 mod quota;
 mod request;
 mod run;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::background::Background;
-use crate::bounds::{DEADLINE_DEFAULT, DEADLINE_MAX, FINISH_WITHIN};
+use crate::bounds::{DEADLINE_DEFAULT, DEADLINE_MAX, FINISH_WITHIN, LEDGER_RETENTION_DEFAULT};
 use crate::config::{self, ConfigError, SharedConfig};
 use crate::error::CallError;
 use crate::job::{Job, Waiting};
@@ -30,6 +30,9 @@ pub struct EngineOptions {
     pub sweep: bool,
     /// How long settling and releasing is tried again while the store does not answer.
     pub finish_within: Duration,
+    /// How long the ledger is kept; what is older is folded in the background (R33). Never
+    /// shorter than the seven days for which holds can be asked for; `None` keeps everything.
+    pub ledger_retention: Option<Duration>,
 }
 
 impl Default for EngineOptions {
@@ -39,6 +42,7 @@ impl Default for EngineOptions {
             observe: Arc::new(NotObserved),
             sweep: true,
             finish_within: FINISH_WITHIN,
+            ledger_retention: Some(LEDGER_RETENTION_DEFAULT),
         }
     }
 }
@@ -98,11 +102,24 @@ impl Quota {
         if options.sweep {
             inner.background.spawn(crate::sweeper::run(Arc::downgrade(&inner)));
         }
+        if let Some(keep) = options.ledger_retention {
+            inner.background.spawn(crate::pruner::run(Arc::downgrade(&inner), keep));
+        }
         Ok(Self { inner })
     }
 
     pub(crate) fn from_inner(inner: Arc<Inner>) -> Self {
         Self { inner }
+    }
+
+    /// Lets go now what is older than `keep`, as the engine does in the background every hour
+    /// with its [`EngineOptions::ledger_retention`] (R33). Answers how many rows went.
+    ///
+    /// # Errors
+    /// When the store does not answer; the next round goes on.
+    pub async fn prune(&self, keep: Duration) -> Result<u64, StoreError> {
+        let engine = Arc::downgrade(&self.inner);
+        Ok(crate::pruner::round(&engine, keep).await?.unwrap_or(0))
     }
 
     pub(crate) fn background(&self) -> &Background {

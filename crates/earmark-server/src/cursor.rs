@@ -32,7 +32,7 @@ impl Place for EntryPlace {
         let (seq, line) = id.split_once('.')?;
         let entry = EntryId { seq: seq.parse().ok()?, line: line.parse().ok()? };
         let place = Self { entry, position: position.parse().ok()? };
-        let is_one = 0 < entry.seq && 0 <= entry.line && 0 <= place.position;
+        let is_one = 0 < entry.seq && 0 <= entry.line;
         (is_one && place.write() == text).then_some(place)
     }
 }

@@ -63,7 +63,11 @@ impl Client {
         };
         let (key, admin_key) = data_dir::admin_key(settings, SystemClock.now())?;
         let metrics = Metrics::new();
-        let options = EngineOptions { observe: metrics.clone(), ..EngineOptions::default() };
+        let options = EngineOptions {
+            observe: metrics.clone(),
+            ledger_retention: Some(settings.ledger_retention),
+            ..EngineOptions::default()
+        };
         let quota = Quota::open(store, options).await?;
         let mut options = ServerOptions::new(settings.listen);
         options.admin_keys = vec![admin_key];

@@ -22,6 +22,8 @@ pub struct ConfigFile {
     pub tls_key: Option<PathBuf>,
     /// Where `/metrics` is served without a key and without TLS, on a listener of its own.
     pub metrics_listen: Option<String>,
+    /// Days for which the ledger is kept, at least 7; what is older is folded.
+    pub ledger_retention_days: Option<u32>,
     /// The data directory.
     pub data: Option<PathBuf>,
     /// `sqlite`.

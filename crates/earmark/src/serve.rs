@@ -36,7 +36,11 @@ pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Re
     free.with_context(|| format!("cannot listen on {}; name another --listen", settings.listen))?;
     let (key, admin_key) = data_dir::admin_key(&settings, now)?;
     let metrics = Metrics::new();
-    let options = EngineOptions { observe: metrics.clone(), ..EngineOptions::default() };
+    let options = EngineOptions {
+        observe: metrics.clone(),
+        ledger_retention: Some(settings.ledger_retention),
+        ..EngineOptions::default()
+    };
     let quota = Quota::open(store, options).await?;
     configure(&quota, file).await?;
     let demo = first_start::demo(&quota, now).await?;

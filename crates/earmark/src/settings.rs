@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use earmark::config_file::ConfigFile;
+use earmark_engine::bounds::LEDGER_RETENTION_DEFAULT;
 use earmark_server::AdminKey;
 
 use crate::cli::{SettingsArgs, UsageError};
@@ -12,6 +14,7 @@ use crate::tls_files::TlsFiles;
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:4050";
 const DATA_DEFAULT: &str = "earmark-data";
+const LEDGER_RETENTION_DAYS_MIN: u32 = 7;
 const CONFIG_DEFAULT: &str = "earmark.toml";
 
 /// What a command runs with.
@@ -24,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<TlsFiles>,
     /// Where metrics are served without a key.
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// How long the ledger is kept.
+    pub(crate) ledger_retention: Duration,
     /// The admin key from the environment.
     pub(crate) admin_key: Option<String>,
     /// The file, and where it is.
@@ -35,8 +40,17 @@ pub(crate) struct Settings {
 impl Settings {
     /// Reads the file and lays flags and environment over it.
     pub(crate) fn read(arguments: SettingsArgs) -> anyhow::Result<Self> {
-        let SettingsArgs { data, config, store, listen, tls_cert, tls_key, admin_key, json } =
-            arguments;
+        let SettingsArgs {
+            data,
+            config,
+            store,
+            listen,
+            tls_cert,
+            tls_key,
+            ledger_retention_days,
+            admin_key,
+            json,
+        } = arguments;
         let file = read_file(config)?;
         let from_file = file.as_ref().map(|(_, file)| file);
         let store = store.or_else(|| from_file.and_then(|file| file.store.clone()));
@@ -55,7 +69,10 @@ impl Settings {
         {
             return Err(UsageError(format!("EARMARK_ADMIN_KEY: {error}")).into());
         }
+        let days =
+            ledger_retention_days.or_else(|| from_file.and_then(|file| file.ledger_retention_days));
         Ok(Self {
+            ledger_retention: ledger_retention(days)?,
             data: data
                 .or_else(|| from_file.and_then(|file| file.data.clone()))
                 .unwrap_or_else(|| DATA_DEFAULT.into()),
@@ -68,6 +85,19 @@ impl Settings {
             file,
             json,
         })
+    }
+}
+
+/// At least as long as holds can be asked for (R33).
+fn ledger_retention(days: Option<u32>) -> Result<Duration, UsageError> {
+    match days {
+        None => Ok(LEDGER_RETENTION_DEFAULT),
+        Some(days) if days >= LEDGER_RETENTION_DAYS_MIN => {
+            Ok(Duration::from_secs(24 * 60 * 60 * u64::from(days)))
+        }
+        Some(days) => Err(UsageError(format!(
+            "--ledger-retention-days: {days} is too few; holds can be asked for during 7 days"
+        ))),
     }
 }
 

@@ -22,6 +22,7 @@ mod guards;
 mod ids;
 mod lanes;
 mod outcomes;
+mod pruning;
 mod running;
 mod soak;
 mod stage;

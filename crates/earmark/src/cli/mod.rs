@@ -58,6 +58,9 @@ pub(crate) struct SettingsArgs {
     /// Key of the first certificate of --tls-cert, PEM
     #[arg(long, env = "EARMARK_TLS_KEY", global = true, value_name = "FILE")]
     pub(crate) tls_key: Option<PathBuf>,
+    /// Days for which the ledger is kept, at least 7; what is older is folded [default: 400]
+    #[arg(long, env = "EARMARK_LEDGER_RETENTION_DAYS", global = true, value_name = "DAYS")]
+    pub(crate) ledger_retention_days: Option<u32>,
     /// Admin key instead of the generated one, at least 32 characters
     #[arg(long, env = "EARMARK_ADMIN_KEY", global = true, hide_env_values = true, hide = true)]
     pub(crate) admin_key: Option<String>,

@@ -18,6 +18,9 @@ use crate::settings::Settings;
 
 const PAGE: usize = 500;
 
+/// How often a tenant is checked whose ledger is pruned meanwhile: a round comes once an hour.
+const AGAIN_MAX: usize = 5;
+
 /// Verifies one tenant or all; an error when something differs.
 pub(crate) async fn run(settings: &Settings, arguments: VerifyArgs) -> anyhow::Result<()> {
     let store = SqliteStore::open_read_only(OpenOptions::new(&settings.data))?;
@@ -68,8 +71,33 @@ impl Verified {
         }
     }
 
-    /// Checks one tenant; `false` when there is none.
+    /// Checks one tenant; `false` when there is none. Again when its ledger was pruned meanwhile:
+    /// entries may then have been missed, or met twice.
     async fn check(&mut self, store: &SqliteStore, tenant: &TenantId) -> Result<bool, StoreError> {
+        let mut opened = None;
+        for _ in 0..AGAIN_MAX {
+            let (differences, counts) = (self.differences.len(), (self.tenants, self.entries));
+            if !self.check_once(store, tenant, &mut opened).await? {
+                return Ok(false);
+            }
+            let is_clean = self.differences.len() == differences;
+            let now = store.books(tenant.clone()).await.ok().flatten().map(|books| books.opened);
+            if is_clean || now == opened {
+                break;
+            }
+            self.differences.truncate(differences);
+            (self.tenants, self.entries) = counts;
+        }
+        Ok(true)
+    }
+
+    /// Checks one tenant; tells how far its ledger was pruned.
+    async fn check_once(
+        &mut self,
+        store: &SqliteStore,
+        tenant: &TenantId,
+        opened: &mut Option<i64>,
+    ) -> Result<bool, StoreError> {
         let books = match store.books(tenant.clone()).await {
             Ok(Some(books)) => books,
             Ok(None) => return Ok(false),
@@ -79,6 +107,7 @@ impl Verified {
                 return Ok(true);
             }
         };
+        *opened = Some(books.opened);
         // After the snapshot: a rolling slice that left in between is outside for both.
         let catalog = store.config().await?.catalog;
         let mut check = BooksCheck::default();

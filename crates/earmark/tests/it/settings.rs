@@ -176,3 +176,14 @@ fn wrong_values_are_usage_errors() {
     }
     assert!(!data(directory.path()).exists());
 }
+
+#[test]
+fn a_ledger_kept_shorter_than_holds_can_be_asked_for_is_refused() {
+    let directory = configured("ledger_retention_days = 6\n");
+    let text = refused(&earmark(directory.path(), &["serve"]), 2);
+    assert!(text.contains("--ledger-retention-days: 6 is too few"), "{text}");
+    // The flag wins over the file.
+    let arguments = ["usage", "demo", "--ledger-retention-days", "7"];
+    let text = refused(&earmark(directory.path(), &arguments), 1);
+    assert!(text.contains("does not exist"), "{text}");
+}
