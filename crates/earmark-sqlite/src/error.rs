@@ -15,12 +15,12 @@ pub enum OpenError {
     )]
     InUse(PathBuf),
     /// The directory or a file in it cannot be read or written.
-    #[error("cannot open {}: {source}", .path.display())]
+    #[error("cannot open {}: {error}", .path.display())]
     Io {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The schema is from a later version.
     #[error(
@@ -128,12 +128,12 @@ pub enum OpenError {
     #[error("{} does not exist; `earmark serve` creates it", .0.display())]
     Missing(PathBuf),
     /// SQLite refuses.
-    #[error("cannot open {}: {source}; if the file is damaged, restore the last backup", .path.display())]
+    #[error("cannot open {}: {error}; if the file is damaged, restore the last backup", .path.display())]
     Sqlite {
         /// Which file.
         path: PathBuf,
         /// Why.
-        source: rusqlite::Error,
+        error: rusqlite::Error,
     },
 }
 

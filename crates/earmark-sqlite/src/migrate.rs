@@ -22,7 +22,7 @@ const MIGRATIONS: &[Migration] =
 
 /// Gives a file that was just made its schema.
 pub(crate) fn fill(connection: &mut Connection, path: &Path, now_ms: i64) -> Result<(), OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let sqlite = |error| OpenError::Sqlite { path: path.to_owned(), error };
     MIGRATIONS.iter().try_for_each(|migration| apply(connection, migration, now_ms)).map_err(sqlite)
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn migrate(
     path: &Path,
     now_ms: i64,
 ) -> Result<(), OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let sqlite = |error| OpenError::Sqlite { path: path.to_owned(), error };
     check_application(connection, path)?;
     let newest = MIGRATIONS.last().map_or(0, |migration| migration.version);
     let found: i64 =
@@ -61,7 +61,7 @@ pub(crate) fn check_not_newer(connection: &Connection, path: &Path) -> Result<()
 
 /// Refuses a file of another program, or one that a reader finds with another schema.
 pub(crate) fn check_readable(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let sqlite = |error| OpenError::Sqlite { path: path.to_owned(), error };
     check_application(connection, path)?;
     let known = MIGRATIONS.last().map_or(0, |migration| migration.version);
     let found: i64 =
@@ -74,7 +74,7 @@ pub(crate) fn check_readable(connection: &Connection, path: &Path) -> Result<(),
 }
 
 fn check_application(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let sqlite = |error| OpenError::Sqlite { path: path.to_owned(), error };
     let id: i64 =
         connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sqlite)?;
     let tables: i64 = connection
@@ -103,7 +103,7 @@ fn check_applied(
             |row| row.get(0),
         )
         .optional()
-        .map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
+        .map_err(|error| OpenError::Sqlite { path: path.to_owned(), error })?;
     if applied.as_deref() == Some(&checksum(migration.sql)) {
         Ok(())
     } else {

@@ -45,7 +45,7 @@ pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
-        Err(std::fs::TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+        Err(std::fs::TryLockError::Error(error)) => Err(OpenError::Io { path, error }),
     }
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn make_if_missing(path: &Path, now_ms: i64) -> Result<(), OpenError>
     for leftover in [unfinished.clone(), beside(&unfinished, "-journal")] {
         match std::fs::remove_file(&leftover) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(OpenError::Io { path: leftover, source: error });
+                return Err(OpenError::Io { path: leftover, error });
             }
             _ => {}
         }
@@ -76,11 +76,11 @@ pub(crate) fn make_if_missing(path: &Path, now_ms: i64) -> Result<(), OpenError>
     let mut options = OpenOptions::new();
     options.create_new(true).write(true);
     owners(&mut options).open(&unfinished).map_err(io(&unfinished))?;
-    let sqlite = |source| OpenError::Sqlite { path: unfinished.clone(), source };
+    let sqlite = |error| OpenError::Sqlite { path: unfinished.clone(), error };
     let mut connection = Connection::open(&unfinished).map_err(sqlite)?;
     connection.execute_batch("PRAGMA synchronous = FULL").map_err(sqlite)?;
     crate::migrate::fill(&mut connection, &unfinished, now_ms)?;
-    connection.close().map_err(|(_, source)| sqlite(source))?;
+    connection.close().map_err(|(_, error)| sqlite(error))?;
     std::fs::rename(&unfinished, path).map_err(io(path))?;
     // The new name, too, must survive a loss of power.
     let directory = path.parent().unwrap_or(path);
@@ -89,7 +89,7 @@ pub(crate) fn make_if_missing(path: &Path, now_ms: i64) -> Result<(), OpenError>
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> OpenError {
     let path = path.to_owned();
-    move |source| OpenError::Io { path: path.clone(), source }
+    move |error| OpenError::Io { path: path.clone(), error }
 }
 
 /// The path with something at its end.
@@ -117,7 +117,7 @@ pub(crate) fn owners(options: &mut OpenOptions) -> &mut OpenOptions {
 
 /// The connection that writes.
 pub(crate) fn writer(path: &Path) -> Result<Connection, OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let sqlite = |error| OpenError::Sqlite { path: path.to_owned(), error };
     assert_version(path)?;
     // Without CREATE: a file that vanishes in between is not quietly made anew.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -149,7 +149,7 @@ pub(crate) fn writer(path: &Path) -> Result<Connection, OpenError> {
 
 /// A connection that only reads and never checkpoints.
 pub(crate) fn reader(path: &Path) -> Result<Connection, OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let sqlite = |error| OpenError::Sqlite { path: path.to_owned(), error };
     if !is_there(path)? {
         return Err(OpenError::Missing(path.to_owned()));
     }
@@ -164,7 +164,7 @@ pub(crate) fn reader(path: &Path) -> Result<Connection, OpenError> {
 
 /// The connection that loads what batches need.
 pub(crate) fn loader(path: &Path) -> Result<Connection, OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let sqlite = |error| OpenError::Sqlite { path: path.to_owned(), error };
     let connection = reader(path)?;
     let pages = format!("PRAGMA cache_size = -{WRITER_CACHE_KIB};");
     connection.execute_batch(&pages).map_err(sqlite)?;
@@ -178,5 +178,5 @@ fn assert_version(path: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     let message = format!("linked to SQLite {found}, at least {SQLITE_VERSION_MIN} is needed");
-    Err(OpenError::Io { path: path.to_owned(), source: std::io::Error::other(message) })
+    Err(OpenError::Io { path: path.to_owned(), error: std::io::Error::other(message) })
 }

@@ -73,7 +73,7 @@ pub(crate) fn catch_up(connection: &Connection, directory: &Path) -> rusqlite::R
 /// Brings what is left in the log into the tables, and begins a new log.
 pub(crate) fn open(connection: Connection, directory: &Path) -> Result<Recovered, OpenError> {
     let path = crate::open::database_path(directory);
-    let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
+    let sqlite = |error| OpenError::Sqlite { path: path.clone(), error };
     let row = log_row(&connection).map_err(sqlite)?;
     let mut folded = row.folded;
     if !row.is_closed {
@@ -81,15 +81,16 @@ pub(crate) fn open(connection: Connection, directory: &Path) -> Result<Recovered
             log::read(directory, row.id, folded).map_err(|error| not_read(error, directory))?;
         let count = records.len();
         folded = fold_all(&connection, records, folded).map_err(|error| match error {
-            FoldError::Sqlite(source) => sqlite(source),
+            FoldError::Sqlite(error) => sqlite(error),
             FoldError::NoImage => damaged(directory, "a batch holds no rows"),
         })?;
         tracing::info!(batches = count, "recovered from the log");
     }
     // A log of its own for each opening: whatever else is in the files is no part of it.
     let id: i64 = connection.query_row("SELECT random()", [], |row| row.get(0)).map_err(sqlite)?;
+    let [first, _] = log::paths(directory);
     let log = Log::create(directory, id.cast_unsigned(), folded)
-        .map_err(|source| OpenError::Io { path: directory.to_owned(), source })?;
+        .map_err(|error| OpenError::Io { path: first, error })?;
     connection.execute("UPDATE log SET log_id = ?1, is_closed = 0", [id]).map_err(sqlite)?;
     let next_entry = connection
         .query_row("SELECT last_entry + 1 FROM log", [], |row| row.get(0))
@@ -123,7 +124,7 @@ fn not_read(error: ReadError, directory: &Path) -> OpenError {
         ReadError::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
             OpenError::NoLog(crate::open::database_path(directory))
         }
-        ReadError::Io(source) => OpenError::Io { path: directory.to_owned(), source },
+        ReadError::Io(error) => OpenError::Io { path: directory.to_owned(), error },
         ReadError::Damaged(_) => damaged(directory, &error.to_string()),
         ReadError::Format(found) => {
             OpenError::LogFormat { directory: directory.to_owned(), found, known: log::FORMAT }
@@ -138,13 +139,13 @@ fn damaged(directory: &Path, why: &str) -> OpenError {
 /// Says that everything is in the tables, and takes the log away.
 pub(crate) fn close(connection: &mut Connection, directory: &Path) -> Result<(), OpenError> {
     let path = crate::open::database_path(directory);
-    let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
+    let sqlite = |error| OpenError::Sqlite { path: path.clone(), error };
     connection.execute("UPDATE log SET is_closed = 1", params![]).map_err(sqlite)?;
     // SQLite's own checkpoint at closing does nothing while somebody reads beside us. What
     // this one cannot do, the next opening does.
     let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     for path in log::paths(directory) {
-        std::fs::remove_file(&path).map_err(|source| OpenError::Io { path, source })?;
+        std::fs::remove_file(&path).map_err(|error| OpenError::Io { path, error })?;
     }
     Ok(())
 }

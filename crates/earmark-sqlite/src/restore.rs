@@ -64,7 +64,7 @@ pub fn restore(
 
 /// Whether a file is a whole backup of a version that is known.
 fn check(file: &Path) -> Result<(), RestoreError> {
-    let sqlite = |source| OpenError::Sqlite { path: file.to_owned(), source };
+    let sqlite = |error| OpenError::Sqlite { path: file.to_owned(), error };
     if !open::is_there(file)? {
         return Err(OpenError::NoBackup(file.to_owned()).into());
     }
@@ -113,5 +113,5 @@ fn move_aside(files: Vec<PathBuf>, directory: &Path) -> Result<Option<PathBuf>, 
 
 fn io_error(path: &Path) -> impl Fn(io::Error) -> OpenError {
     let path = path.to_owned();
-    move |source| OpenError::Io { path: path.clone(), source }
+    move |error| OpenError::Io { path: path.clone(), error }
 }

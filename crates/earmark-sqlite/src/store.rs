@@ -80,7 +80,7 @@ impl SqliteStore {
         open::make_if_missing(&path, clock.now().0)?;
         let mut connection = open::writer(&path)?;
         migrate::migrate(&mut connection, &path, clock.now().0)?;
-        let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
+        let sqlite = |error| OpenError::Sqlite { path: path.clone(), error };
         let version = config_version(&connection).map_err(sqlite)?;
         let recovered = recovery::open(connection, &directory)?;
         let loader = open::loader(&path)?;
@@ -102,7 +102,7 @@ impl SqliteStore {
         let path = open::database_path(&options.directory);
         let readers = Readers { path: path.clone(), idle: Mutex::default() };
         let first = readers.open()?;
-        let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
+        let sqlite = |error| OpenError::Sqlite { path: path.clone(), error };
         if !recovery::is_closed(&first).map_err(sqlite)? {
             let OpenOptions { directory, clock, .. } = &options;
             let writing = OpenOptions { clock: Arc::clone(clock), ..OpenOptions::new(directory) };

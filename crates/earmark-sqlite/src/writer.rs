@@ -56,7 +56,7 @@ impl Writer {
         let folding = std::thread::Builder::new()
             .name("earmark-folder".into())
             .spawn(move || folds.run(connection))
-            .map_err(|source| OpenError::Io { path: directory.clone(), source })?;
+            .map_err(|error| OpenError::Io { path: directory.clone(), error })?;
         Ok(Self {
             directory,
             log,
