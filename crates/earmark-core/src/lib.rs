@@ -64,6 +64,6 @@ pub use rows::{
 };
 pub use time::{ClockBehind, TimestampError, TimestampMs, effective_now};
 pub use window::{
-    CalendarKind, CalendarWindow, CalendarWindows, LabelError, ROLLING_SLICES, RollingSpan, Slices,
-    TenantCalendar, Window, WindowError, WindowLabel, Zone, ZoneError,
+    CalendarKind, CalendarWindow, CalendarWindows, LabelError, ROLLING_SLICES, RollingSpan,
+    SeriesStep, Slices, TenantCalendar, Window, WindowError, WindowLabel, Zone, ZoneError, series,
 };

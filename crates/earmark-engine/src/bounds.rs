@@ -52,6 +52,9 @@ pub const PRUNE_FIRST_AFTER: Duration = Duration::from_secs(60);
 /// time to batches.
 pub const PRUNE_PAUSE: Duration = Duration::from_millis(20);
 
+/// How often usage is summed by hour.
+pub const SUM_USAGE_EVERY: Duration = Duration::from_secs(10);
+
 /// How often a living hold of the embeddable API extends itself (R15); with a short TTL a
 /// third of it.
 pub const EXTEND_EVERY: Duration = Duration::from_secs(60);

@@ -29,11 +29,12 @@ mod guard;
 mod job;
 mod lanes;
 mod observe;
-mod pruner;
+
 mod quota;
 mod request;
 mod run;
 mod sweeper;
+mod upkeep;
 mod worker;
 
 pub use config::ConfigError;

@@ -102,8 +102,9 @@ impl Quota {
         if options.sweep {
             inner.background.spawn(crate::sweeper::run(Arc::downgrade(&inner)));
         }
+        inner.background.spawn(crate::upkeep::sum_usage(Arc::downgrade(&inner)));
         if let Some(keep) = options.ledger_retention {
-            inner.background.spawn(crate::pruner::run(Arc::downgrade(&inner), keep));
+            inner.background.spawn(crate::upkeep::prune(Arc::downgrade(&inner), keep));
         }
         Ok(Self { inner })
     }
@@ -119,7 +120,7 @@ impl Quota {
     /// When the store does not answer; the next round goes on.
     pub async fn prune(&self, keep: Duration) -> Result<u64, StoreError> {
         let engine = Arc::downgrade(&self.inner);
-        Ok(crate::pruner::round(&engine, keep).await?.unwrap_or(0))
+        Ok(crate::upkeep::round(&engine, keep).await?.unwrap_or(0))
     }
 
     pub(crate) fn background(&self) -> &Background {

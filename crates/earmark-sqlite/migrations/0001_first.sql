@@ -143,6 +143,22 @@ CREATE TABLE opened (
   at_ms       INTEGER NOT NULL           -- when the youngest of them was made
 ) STRICT, WITHOUT ROWID;
 
+-- Sums of entries, for charts; history says up to which entry.
+CREATE TABLE usage_by_hour (
+  tenant_id   TEXT NOT NULL,
+  meter       TEXT NOT NULL,
+  hour_ms     INTEGER NOT NULL,          -- when the hour begins
+  used        INTEGER NOT NULL,
+  PRIMARY KEY (tenant_id, meter, hour_ms)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE history (
+  id          INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+  through     INTEGER NOT NULL           -- entry_no
+) STRICT;
+
+INSERT INTO history VALUES (1, 0);
+
 CREATE TABLE idempotency_key (
   tenant_id   TEXT NOT NULL,
   key         TEXT NOT NULL,

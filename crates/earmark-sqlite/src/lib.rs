@@ -24,6 +24,7 @@ mod config;
 mod error;
 mod fold;
 mod folder;
+mod history;
 mod image;
 mod load;
 mod log;

@@ -14,6 +14,7 @@ use earmark_store::rows::{counter_key, read};
 use rusqlite::{Connection, Params, Row, params};
 
 use crate::error::sqlite;
+use crate::history;
 use crate::rows::{columns, entry_row, select};
 
 /// Entries folded in one step: some 20 ms, in which batches wait in the log.
@@ -24,15 +25,20 @@ const ROWS_PER_STEP: usize = 5_000;
 
 /// One step of a round.
 pub(crate) fn step(connection: &Connection, prune: &Prune) -> Result<Pruned, StoreError> {
-    let transaction = connection.unchecked_transaction().map_err(sqlite)?;
     let retention = Retention { catalog: &prune.config.catalog, before: prune.before };
     let after = prune.at.after.as_deref();
+    // What is not summed yet must not go.
+    if prune.at.part == PrunePart::Entries && history::step(connection)? {
+        return Ok(Pruned { rows: 0, next: Some(PruneAt::default()) });
+    }
+    let transaction = connection.unchecked_transaction().map_err(sqlite)?;
     let pruned = match prune.at.part {
         PrunePart::Entries => entries(&transaction, retention),
         PrunePart::Holds => holds(&transaction, retention, after),
         PrunePart::Keys => keys(&transaction, retention, after),
         PrunePart::Counters => counters(&transaction, retention, after),
         PrunePart::Openings => openings(&transaction, retention, after),
+        PrunePart::Usage => usage(&transaction, retention, after),
     }?;
     transaction.commit().map_err(sqlite)?;
     Ok(pruned)
@@ -288,6 +294,33 @@ fn openings(
         after
     });
     Ok(Pruned { rows: removed, next: next(PrunePart::Openings, after) })
+}
+
+/// Hours of usage that are older than the ledger.
+fn usage(
+    connection: &Connection,
+    retention: Retention<'_>,
+    after: Option<&str>,
+) -> Result<Pruned, StoreError> {
+    let [tenant, meter, hour] = behind(after)?;
+    let hour: i64 = hour.parse().unwrap_or(i64::MIN);
+    let sql = "SELECT tenant_id, meter, hour_ms FROM usage_by_hour \
+               WHERE (tenant_id, meter, hour_ms) > (?1, ?2, ?3) \
+               ORDER BY tenant_id, meter, hour_ms LIMIT ?4";
+    let page = i64::try_from(ROWS_PER_STEP).unwrap_or(i64::MAX);
+    let rows = select(connection, sql, params![tenant, meter, hour, page], |row| {
+        let key: (String, String) = (row.get(0).map_err(sqlite)?, row.get(1).map_err(sqlite)?);
+        Ok((key, row.get::<_, i64>(2).map_err(sqlite)?))
+    })?;
+    let mut removed = 0;
+    for ((tenant, meter), hour) in rows.iter().filter(|(_, hour)| *hour < retention.before.0) {
+        let sql = "DELETE FROM usage_by_hour WHERE tenant_id = ?1 AND meter = ?2 AND hour_ms = ?3";
+        removed += execute(connection, sql, params![tenant, meter, hour])? as u64;
+    }
+    let last = rows.last().filter(|_| rows.len() == ROWS_PER_STEP);
+    let after =
+        last.map(|((tenant, meter), hour)| vec![tenant.clone(), meter.clone(), hour.to_string()]);
+    Ok(Pruned { rows: removed, next: next(PrunePart::Usage, after) })
 }
 
 /// What the ledger shows of folded entries: how far they were folded, and when the last was

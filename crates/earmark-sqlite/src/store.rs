@@ -8,7 +8,7 @@ use earmark_core::{TenantId, TimestampMs};
 use earmark_store::clock::{Clock, SystemClock};
 use earmark_store::records::{
     ApiKeyRecord, BackupProgress, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery,
-    Prune, PruneAt, Pruned, TenantPage, TenantQuery,
+    HourlyQuery, Prune, PruneAt, Pruned, TenantPage, TenantQuery,
 };
 use earmark_store::{BatchNeed, BoxFuture, Config, ConfigChange, Records, Store, StoreError};
 use rusqlite::{Connection, params};
@@ -17,7 +17,7 @@ use tokio::sync::OwnedMutexGuard;
 use crate::error::{OpenError, sqlite};
 use crate::folder::Folder;
 use crate::writer::{SqliteTxn, Writer};
-use crate::{backup, config, migrate, open, prune, read, recovery};
+use crate::{backup, config, history, migrate, open, prune, read, recovery};
 
 /// Reader connections that are kept open.
 const IDLE_READERS_MAX: usize = 4;
@@ -317,6 +317,21 @@ impl Records for SqliteStore {
             );
             revoked.map(|rows| rows == 1).map_err(sqlite)
         }))
+    }
+
+    fn hourly(
+        &self,
+        query: HourlyQuery,
+    ) -> BoxFuture<'_, Result<Vec<(TimestampMs, i64)>, StoreError>> {
+        Box::pin(async move {
+            self.writing()?.folder.reach_all().await?;
+            while self.sum_usage().await? {}
+            self.read(move |connection| history::hours(connection, &query)).await
+        })
+    }
+
+    fn sum_usage(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.change(history::step))
     }
 
     fn prune(&self, prune: Prune) -> BoxFuture<'_, Result<Pruned, StoreError>> {

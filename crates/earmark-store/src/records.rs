@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use earmark_core::{
-    Counter, CounterKey, Entry, EntryId, Grant, Hold, HoldId, PlanName, Tenant, TenantId,
-    TimestampMs,
+    Counter, CounterKey, Entry, EntryId, Grant, Hold, HoldId, MeterName, PlanName, Tenant,
+    TenantId, TimestampMs,
 };
 
 use crate::seam::{Config, Records, StoreError};
@@ -184,6 +184,22 @@ impl Books {
     }
 }
 
+/// An hour, in milliseconds.
+pub const HOUR_MS: i64 = 3_600_000;
+
+/// Which hours of a meter's usage.
+#[derive(Debug, Clone)]
+pub struct HourlyQuery {
+    /// Of whom.
+    pub tenant: TenantId,
+    /// Of which meter.
+    pub meter: MeterName,
+    /// Hours that begin at this instant or later,
+    pub from: TimestampMs,
+    /// and before this one.
+    pub to: TimestampMs,
+}
+
 /// One step of pruning (R33).
 #[derive(Debug, Clone)]
 pub struct Prune {
@@ -211,6 +227,8 @@ pub enum PrunePart {
     Counters,
     /// Openings of rolling slices that count nowhere any more.
     Openings,
+    /// Usage by hour.
+    Usage,
 }
 
 impl PrunePart {
@@ -221,7 +239,8 @@ impl PrunePart {
             Self::Holds => Some(Self::Keys),
             Self::Keys => Some(Self::Counters),
             Self::Counters => Some(Self::Openings),
-            Self::Openings => None,
+            Self::Openings => Some(Self::Usage),
+            Self::Usage => None,
         }
     }
 }

@@ -10,7 +10,7 @@ use earmark_core::{Account, Catalog, Need, Plan, PlanName, TenantId, TimestampMs
 use crate::document::ConfigDocument;
 use crate::records::{
     ApiKeyRecord, BackupProgress, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery,
-    Prune, Pruned, TenantPage, TenantQuery,
+    HourlyQuery, Prune, Pruned, TenantPage, TenantQuery,
 };
 
 /// A boxed future, so that [`Records`] can be an object.
@@ -153,6 +153,17 @@ pub trait Records: Send + Sync + 'static {
 
     /// Everything that R32 speaks of for one tenant, in one snapshot; `None` for no tenant.
     fn books(&self, tenant: TenantId) -> BoxFuture<'_, Result<Option<Books>, StoreError>>;
+
+    /// Usage of a meter by hour: the hours that have something, in order. Corrections count in
+    /// the hour in which they were made. Everything that was committed before is in it.
+    fn hourly(
+        &self,
+        query: HourlyQuery,
+    ) -> BoxFuture<'_, Result<Vec<(TimestampMs, i64)>, StoreError>>;
+
+    /// Sums some entries into usage by hour, so that nobody who asks waits for many; whether
+    /// there may be more.
+    fn sum_usage(&self) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// One step of pruning (R33): folds old entries into openings, takes away what no decision
     /// can ask for. Beside batches, and short.

@@ -147,6 +147,11 @@ impl EntryKind {
         }
     }
 
+    /// Whether an entry's amount is usage of its meter, and not something given or folded.
+    pub const fn counts_usage(self) -> bool {
+        !matches!(self, Self::Grant | Self::GrantExpiry | Self::Opening)
+    }
+
     /// Reads a kind.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)

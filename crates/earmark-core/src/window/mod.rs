@@ -7,12 +7,14 @@
 mod calendar;
 mod label;
 mod rolling;
+mod series;
 
 pub use calendar::{
     CalendarKind, CalendarWindow, CalendarWindows, TenantCalendar, Zone, ZoneError,
 };
 pub use label::{LabelError, WindowLabel};
 pub use rolling::{ROLLING_SLICES, RollingSpan, Slices};
+pub use series::{SeriesStep, series};
 
 use std::fmt;
 

@@ -11,7 +11,7 @@ use earmark_core::{
 use earmark_store::memory::{CommitFault, Faults, MemoryStore, MemoryTxn};
 use earmark_store::records::{
     ApiKeyRecord, BackupProgress, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery,
-    Prune, Pruned, TenantPage, TenantQuery,
+    HourlyQuery, Prune, Pruned, TenantPage, TenantQuery,
 };
 use earmark_store::{
     BatchNeed, BoxFuture, CommitError, Config, ConfigChange, Records, Store, StoreError, Txn,
@@ -350,6 +350,17 @@ impl Records for Stage {
         count: usize,
     ) -> BoxFuture<'_, Result<DuePage, StoreError>> {
         self.store.due_tenants(after, count)
+    }
+
+    fn hourly(
+        &self,
+        query: HourlyQuery,
+    ) -> BoxFuture<'_, Result<Vec<(TimestampMs, i64)>, StoreError>> {
+        self.store.hourly(query)
+    }
+
+    fn sum_usage(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.store.sum_usage()
     }
 
     fn prune(&self, prune: Prune) -> BoxFuture<'_, Result<Pruned, StoreError>> {

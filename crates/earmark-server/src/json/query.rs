@@ -40,6 +40,24 @@ impl PairsQuery {
         Ok(found)
     }
 
+    /// The values of the parameters that a query may have, in their order.
+    pub(crate) fn known<const N: usize>(
+        self,
+        names: [&str; N],
+    ) -> Result<[Option<String>; N], Problem> {
+        let mut found = [const { None }; N];
+        for (given, value) in self.0 {
+            let Some(index) = names.iter().position(|name| *name == given) else {
+                let known = names.join(", ");
+                return Err(Problem::invalid(given, format!("unknown; known are {known}")));
+            };
+            if found[index].replace(value).is_some() {
+                return Err(Problem::invalid(given, "stands more than once"));
+            }
+        }
+        Ok(found)
+    }
+
     /// All pairs as dimensions.
     pub(crate) fn dimensions(self) -> Result<Dimensions, Problem> {
         field::dimensions("", self.0)

@@ -33,6 +33,22 @@ struct Backup {
 }
 
 impl LastBackup {
+    /// Begins a backup, unless one is being made.
+    fn begin(&self, backup: Backup) -> Result<(), Problem> {
+        let mut last = self.lock();
+        if last.as_ref().is_some_and(|last| last.outcome.is_none()) {
+            return Err(Problem::new(Code::BackupRunning, "a backup is being made"));
+        }
+        *last = Some(backup);
+        Ok(())
+    }
+
+    fn end(&self, outcome: Result<(), String>) {
+        if let Some(last) = self.lock().as_mut() {
+            last.outcome = Some(outcome);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Backup>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,13 +104,7 @@ pub(crate) async fn start(_: Admin, State(app): Shared) -> Result<Response, Prob
     let now = app.quota.records().ping().await.map_err(Problem::store)?;
     let file = directory.join(format!("earmark-{}.db", compact(now)));
     let backup = Backup { file, progress: Arc::default(), outcome: None };
-    {
-        let mut last = app.last_backup.lock();
-        if last.as_ref().is_some_and(|last| last.outcome.is_none()) {
-            return Err(Problem::new(Code::BackupRunning, "a backup is being made"));
-        }
-        *last = Some(backup.clone());
-    }
+    app.last_backup.begin(backup.clone())?;
     // On its own: whoever asked may go.
     tokio::spawn(make(app, directory, backup.clone()));
     Ok(json(StatusCode::ACCEPTED, &BackupReply::from(backup)))
@@ -112,9 +122,7 @@ async fn make(app: Arc<App>, directory: PathBuf, backup: Backup) {
         Ok(()) => tracing::info!(file = %backup.file.display(), "backup made"),
         Err(why) => tracing::warn!(%why, "no backup was made"),
     }
-    if let Some(last) = app.last_backup.lock().as_mut() {
-        last.outcome = Some(made);
-    }
+    app.last_backup.end(made);
 }
 
 fn make_directory(directory: &std::path::Path) -> std::io::Result<()> {
@@ -157,3 +165,20 @@ macro_rules! refusals {
 }
 
 refusals!(Running BackupRunning, NoBackup BackupNotFound);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_backup_is_made_at_a_time() {
+        let last = LastBackup::default();
+        let backup =
+            |name: &str| Backup { file: name.into(), progress: Arc::default(), outcome: None };
+        assert!(last.begin(backup("a")).is_ok());
+        assert!(last.begin(backup("b")).is_err());
+        assert_eq!(last.lock().clone().unwrap().file, PathBuf::from("a"));
+        last.end(Err("no room".into()));
+        assert!(last.begin(backup("c")).is_ok());
+    }
+}

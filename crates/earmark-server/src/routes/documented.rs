@@ -113,6 +113,18 @@ parameters! {
         key "key": String,
     }
 
+    /// Which stretch of which meter's usage.
+    HistoryQuery in Query {
+        /// The meter.
+        meter "meter": String,
+        /// `hour`, `day` (the default) or `month`.
+        bucket "bucket": String,
+        /// From when, RFC 3339; two days, thirty days or a year before `to` if left out.
+        from "from": String,
+        /// Up to before when; now if left out.
+        to "to": String,
+    }
+
     /// For whom an admin or service key calls the gateway.
     OnBehalf in Header {
         /// The tenant; needed with an admin or service key.

@@ -7,6 +7,7 @@ mod corrections;
 mod documented;
 mod entries;
 mod gateway;
+mod history;
 mod holds;
 mod keys;
 mod look;
@@ -46,6 +47,7 @@ pub(crate) fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(charges::charge))
         .routes(routes!(charges::check))
         .routes(routes!(usage::usage))
+        .routes(routes!(history::history))
         .routes(routes!(entries::list))
         .routes(routes!(tenants::list))
         .routes(routes!(tenants::put, tenants::get, tenants::patch))

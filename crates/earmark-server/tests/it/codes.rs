@@ -15,8 +15,9 @@ use tower::ServiceExt;
 use crate::world::{ADMIN, Reply, World, config};
 
 /// Answered in tests of other files, or by nothing that a client can do: a bug and its
-/// consequence, and a queue of tens of thousands.
-const ELSEWHERE: &[&str] = &["internal_error", "tenant_faulted", "overloaded", "request_timeout"];
+/// consequence, a queue of tens of thousands, a backup that takes long.
+const ELSEWHERE: &[&str] =
+    &["internal_error", "tenant_faulted", "overloaded", "request_timeout", "backup_running"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_code_is_answered_and_documented() {
@@ -70,6 +71,7 @@ async fn errors(world: &World) -> Vec<Reply> {
     let key = world.tenant_key("acme").await;
     replies.push(world.call(Method::GET, "/v1/tenants", &key, None).await);
     replies.push(world.get("/v1/plans/none").await);
+    replies.push(world.get("/v1/backup").await);
     replies.push(world.call(Method::DELETE, "/v1/keys/none", ADMIN, None).await);
     replies.push(world.call(Method::POST, "/v1/plans/free/retire", ADMIN, None).await);
     replies.push(world.get("/v2").await);

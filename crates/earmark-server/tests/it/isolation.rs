@@ -42,7 +42,7 @@ fn is_data_plane(method: &Method, template: &str) -> bool {
 
 /// Whether a tenant's own key may.
 fn is_own(template: &str) -> bool {
-    template.ends_with("/usage") || template.ends_with("/entries")
+    ["/usage", "/usage/history", "/entries"].iter().any(|end| template.ends_with(end))
 }
 
 async fn tried(world: &World, method: &Method, path: &str, key: &str) -> Reply {

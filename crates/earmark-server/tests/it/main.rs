@@ -12,6 +12,7 @@ mod connections;
 mod control;
 mod exact;
 mod gateway;
+mod history;
 mod holds;
 mod isolation;
 mod keys;

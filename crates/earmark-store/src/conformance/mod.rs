@@ -165,6 +165,7 @@ macro_rules! conformance_tests {
                 a_ledger_that_is_folded_as_a_whole_goes_on
                 counters_go_when_no_entry_can_name_them_any_more
                 ended_holds_and_old_keys_go_and_open_holds_stay
+                usage_by_hour_is_what_the_entries_say_also_when_they_are_gone
             }
             agreement {
                 random_commands_keep_the_books_and_equal_the_memory_store

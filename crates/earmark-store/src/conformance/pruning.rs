@@ -15,7 +15,7 @@ use super::samples::*;
 use super::steps::Steps;
 use crate::clock::Clock;
 use crate::memory::MemoryStore;
-use crate::records::{EntryQuery, HoldQuery, Prune, PruneAt};
+use crate::records::{EntryQuery, HOUR_MS, HoldQuery, HourlyQuery, Prune, PruneAt};
 use crate::seam::Records;
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -240,6 +240,65 @@ pub async fn ended_holds_and_old_keys_go_and_open_holds_stay<H: Harness>() {
     assert!(account.key(&name("young")).present().is_some());
 }
 
+fn grant_request() -> earmark_core::GrantRequest {
+    earmark_core::GrantRequest {
+        id: earmark_core::GrantId(1),
+        meter: name("messages"),
+        amount: amount(5),
+        priority: 0,
+        expires: None,
+        reason: None,
+        author: None,
+    }
+}
+
 fn id(id: u128) -> earmark_core::HoldId {
     earmark_core::HoldId(id)
+}
+
+pub async fn usage_by_hour_is_what_the_entries_say_also_when_they_are_gone<H: Harness>() {
+    let mut world = World::<H>::fresh().await;
+    world.put_tenant("acme", "pro").await;
+    world.put_tenant("other", "pro").await;
+    let begin = world.harness.clock().now();
+    // What is given is not used.
+    world.done("acme", Operation::Grant(grant_request())).await;
+    for _ in 0..6 {
+        world.done("acme", charge(3)).await;
+        world.done("other", charge(1)).await;
+        world.advance_ms(20 * 60_000);
+    }
+    let end = TimestampMs(world.harness.clock().now().0 + 1);
+    let expected = {
+        let mut hours = std::collections::BTreeMap::new();
+        for entry in &world.books("acme").await.entries {
+            if entry.meter.as_ref().is_some_and(|meter| meter.as_str() == "messages")
+                && entry.kind == EntryKind::Charge
+            {
+                *hours.entry(entry.at.0.div_euclid(HOUR_MS) * HOUR_MS).or_insert(0) += entry.amount;
+            }
+        }
+        hours.into_iter().map(|(hour, used)| (TimestampMs(hour), used)).collect::<Vec<_>>()
+    };
+    assert!(expected.len() > 1, "{expected:?}");
+    let hourly = async |world: &World<H>, from: TimestampMs, to: TimestampMs| {
+        let query = HourlyQuery { tenant: name("acme"), meter: name("messages"), from, to };
+        world.store().hourly(query).await.unwrap()
+    };
+    let from = TimestampMs(begin.0 - HOUR_MS);
+    assert_eq!(hourly(&world, from, end).await, expected);
+    world.reopen().await;
+    assert_eq!(hourly(&world, from, end).await, expected);
+    // From an hour up to before another.
+    let second = expected[1].0;
+    assert_eq!(hourly(&world, second, end).await, expected[1..]);
+    assert_eq!(hourly(&world, from, second).await, expected[..1]);
+    // Entries go before hours do.
+    world.advance_ms(8 * DAY_MS);
+    round(&*world.store(), TimestampMs(second.0 + 1)).await;
+    world.reopen().await;
+    assert_eq!(hourly(&world, from, end).await, expected[2..]);
+    world.done("acme", charge(5)).await;
+    let last = TimestampMs(world.harness.clock().now().0 + 1);
+    assert_eq!(hourly(&world, end, last).await.iter().map(|(_, used)| used).sum::<i64>(), 5);
 }

@@ -18,7 +18,7 @@ use earmark_core::{Account, HoldId, Need, PlanName, TenantId, TimestampMs};
 use crate::clock::Clock;
 use crate::records::{
     ApiKeyRecord, BackupProgress, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery,
-    Prune, Pruned, TenantPage, TenantQuery,
+    HourlyQuery, Prune, Pruned, TenantPage, TenantQuery,
 };
 use crate::seam::{
     BatchNeed, BoxFuture, CommitError, Config, ConfigChange, Records, Store, StoreError, Txn,
@@ -313,6 +313,17 @@ impl Records for MemoryStore {
             let next = tenants.last().filter(|_| more).cloned();
             Ok(DuePage { tenants, next })
         })
+    }
+
+    fn hourly(
+        &self,
+        query: HourlyQuery,
+    ) -> BoxFuture<'_, Result<Vec<(TimestampMs, i64)>, StoreError>> {
+        Box::pin(async move { Ok(self.lock().current.hourly(&query)) })
+    }
+
+    fn sum_usage(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async { Ok(false) })
     }
 
     fn prune(&self, prune: Prune) -> BoxFuture<'_, Result<Pruned, StoreError>> {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use earmark_core::{
     Account, CombinationKey, Counter, CounterKey, Entry, EntryId, Event, Grant, GrantId, Hold,
-    HoldId, IdempotencyKey, KeyRow, KeyTarget, LimitIdentity, LimitName, Need, PlanName, Retention,
-    Tenant, TenantId, TimestampMs,
+    HoldId, IdempotencyKey, KeyRow, KeyTarget, LimitIdentity, LimitName, MeterName, Need, PlanName,
+    Retention, Tenant, TenantId, TimestampMs,
 };
 
 use super::through;
 use crate::document::{ConfigDocument, PlanDocument};
 use crate::records::{
-    ApiKeyRecord, Books, EntryPage, EntryPlace, EntryQuery, HoldPage, HoldQuery, HoldStateFilter,
+    ApiKeyRecord, Books, EntryPage, EntryPlace, EntryQuery, HOUR_MS, HoldPage, HoldQuery,
+    HoldStateFilter, HourlyQuery,
 };
 use crate::retention::{KEY_EXTRA_MS, Opening, OpeningKey, Openings, fold_entry, opening_entry};
 use crate::seam::{Config, ConfigChange, StoreError};
@@ -41,6 +42,8 @@ pub(super) struct TenantRows {
     events: Vec<Event>,
     /// When counters were last changed.
     changed: BTreeMap<CounterKey, TimestampMs>,
+    /// Usage by meter and hour.
+    usage: BTreeMap<(MeterName, i64), i64>,
     openings: Openings,
     /// The last entry that was folded into openings, and when it was made.
     opened: Option<(EntryId, TimestampMs)>,
@@ -105,6 +108,7 @@ impl TenantRows {
             entries: Vec::new(),
             events: Vec::new(),
             changed: BTreeMap::new(),
+            usage: BTreeMap::new(),
             openings: Openings::new(),
             opened: None,
         }
@@ -118,6 +122,14 @@ impl TenantRows {
             opening_entry(key.clone(), opening.clone(), id, at)
         };
         openings.zip(0..).map(entry).collect()
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        if let Some(meter) = entry.meter.clone().filter(|_| entry.kind.counts_usage()) {
+            let hour = entry.at.0.div_euclid(HOUR_MS);
+            *self.usage.entry((meter, hour)).or_default() += entry.amount;
+        }
+        self.entries.push(entry);
     }
 
     fn prunable(&self) -> usize {
@@ -149,6 +161,7 @@ impl TenantRows {
             let CounterKey { limit, window, .. } = key.clone();
             self.combinations.remove(&CombinationKey { limit, window });
         }
+        self.usage.retain(|(_, hour), _| hour * HOUR_MS >= before.0);
         self.openings.retain(|of, _| match of {
             OpeningKey::Counter(key, Some(slice)) => !retention.is_slice_over(key, *slice),
             _ => true,
@@ -217,7 +230,7 @@ impl State {
                 rows.keys.insert(key, *row);
             }
             Write::Combination(_, key, by) => *rows.combinations.entry(key).or_default() += by,
-            Write::Entry(_, entry) => rows.entries.push(*entry),
+            Write::Entry(_, entry) => rows.enter(*entry),
             Write::Event(_, event) => rows.events.push(*event),
             _ => {}
         }
@@ -361,6 +374,16 @@ impl State {
         });
         page.truncate(query.count);
         EntryPage { entries: page.into_iter().map(|(entry, _)| entry).collect(), next }
+    }
+
+    pub(super) fn hourly(&self, query: &HourlyQuery) -> Vec<(TimestampMs, i64)> {
+        let Some(rows) = self.tenants.get(&query.tenant) else { return Vec::new() };
+        let hours =
+            rows.usage.iter().filter(|((meter, _), used)| *meter == query.meter && **used != 0);
+        hours
+            .map(|((_, hour), used)| (TimestampMs(hour * HOUR_MS), *used))
+            .filter(|(hour, _)| query.from <= *hour && *hour < query.to)
+            .collect()
     }
 
     /// How many rows there are of what is pruned.

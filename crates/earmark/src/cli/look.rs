@@ -17,6 +17,24 @@ pub(crate) struct UsageArgs {
     pub(crate) dimensions: Vec<String>,
 }
 
+/// What `history` takes.
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Whose
+    pub(crate) tenant: String,
+    /// Of which meter
+    pub(crate) meter: String,
+    /// hour, day or month
+    #[arg(long, default_value = "day")]
+    pub(crate) bucket: String,
+    /// From when, RFC 3339 [default: two days, thirty days or a year ago]
+    #[arg(long)]
+    pub(crate) from: Option<String>,
+    /// Up to before when, RFC 3339 [default: now]
+    #[arg(long)]
+    pub(crate) to: Option<String>,
+}
+
 /// What `entries` takes.
 #[derive(Debug, Args)]
 pub(crate) struct EntriesArgs {

@@ -10,7 +10,9 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use control::{
     AdjustArgs, ApplyArgs, GrantArgs, KeyCommand, PlanCommand, TenantCommand, TenantFieldsArgs,
 };
-pub(crate) use look::{BackupArgs, EntriesArgs, HoldsArgs, RestoreArgs, UsageArgs, VerifyArgs};
+pub(crate) use look::{
+    BackupArgs, EntriesArgs, HistoryArgs, HoldsArgs, RestoreArgs, UsageArgs, VerifyArgs,
+};
 
 /// Called wrongly: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +103,10 @@ pub(crate) enum Command {
     /// What a tenant has used, holds and has left
     #[command(after_help = "Examples:\n  earmark usage acme\n  earmark usage acme --user u_17")]
     Usage(UsageArgs),
+    /// What a tenant has used of a meter, over time
+    #[command(after_help = "Examples:\n  earmark history acme ai_messages\n  \
+        earmark history acme ai_messages --bucket month --from 2026-01-01T00:00:00Z")]
+    History(HistoryArgs),
     /// A tenant's ledger, newest first
     #[command(after_help = "Example:\n  earmark entries acme --count 20")]
     Entries(EntriesArgs),

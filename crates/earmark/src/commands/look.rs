@@ -1,6 +1,6 @@
 //! Commands that only look: usage, entries, holds.
 
-use crate::cli::{EntriesArgs, HoldsArgs, UsageArgs};
+use crate::cli::{EntriesArgs, HistoryArgs, HoldsArgs, UsageArgs};
 use crate::client::Client;
 use crate::commands::{encoded, next_page, pairs, show};
 use crate::output;
@@ -40,6 +40,28 @@ pub(crate) async fn usage(
             "resets_at",
         ];
         output::table(&fields, output::rows(reply, "limits", &fields));
+    });
+    Ok(())
+}
+
+/// `earmark history`.
+pub(crate) async fn history(
+    client: &Client,
+    settings: &Settings,
+    arguments: &HistoryArgs,
+) -> anyhow::Result<()> {
+    let HistoryArgs { tenant, meter, bucket, from, to } = arguments;
+    let (tenant, meter, bucket) = (encoded(tenant), encoded(meter), encoded(bucket));
+    let mut path = format!("/v1/tenants/{tenant}/usage/history?meter={meter}&bucket={bucket}");
+    for (name, value) in [("from", from), ("to", to)] {
+        if let Some(value) = value {
+            path.push_str(&format!("&{name}={}", encoded(value)));
+        }
+    }
+    let reply = client.get(&path).await?;
+    show(settings, &reply, |reply| {
+        let fields = ["at", "used"];
+        output::table(&fields, output::rows(reply, "points", &fields));
     });
     Ok(())
 }

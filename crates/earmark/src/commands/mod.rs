@@ -47,6 +47,7 @@ async fn over_api(client: &Client, settings: &Settings, command: Command) -> any
         Command::Grant(arguments) => tenant::grant(client, settings, &arguments).await,
         Command::Adjust(arguments) => tenant::adjust(client, settings, &arguments).await,
         Command::Usage(arguments) => look::usage(client, settings, &arguments).await,
+        Command::History(arguments) => look::history(client, settings, &arguments).await,
         Command::Entries(arguments) => look::entries(client, settings, &arguments).await,
         Command::Holds(arguments) => look::holds(client, settings, &arguments).await,
         Command::Backup(arguments) => backup::run(client, settings, &arguments).await,

@@ -1,5 +1,6 @@
-//! The pruner: lets go what is older than the ledger is kept (R33). Correctness does not need
-//! it; without it a store only grows.
+//! Upkeep of the ledger: what is older than it is kept goes (R33), and usage is summed by hour.
+//! Correctness needs neither: without the one a store only grows, without the other a chart
+//! waits.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -9,11 +10,31 @@ use earmark_core::bounds::HOLD_RETENTION_MS;
 use earmark_store::StoreError;
 use earmark_store::records::{Prune, PruneAt};
 
-use crate::bounds::{PRUNE_EVERY, PRUNE_FIRST_AFTER, PRUNE_PAUSE};
+use crate::bounds::{PRUNE_EVERY, PRUNE_FIRST_AFTER, PRUNE_PAUSE, SUM_USAGE_EVERY};
 use crate::quota::{Inner, Quota};
 
+/// Sums usage by hour until the engine is gone, so that a chart never waits for many entries.
+pub(crate) async fn sum_usage(engine: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(SUM_USAGE_EVERY).await;
+        loop {
+            let Some(quota) = engine.upgrade().map(Quota::from_inner) else { return };
+            match quota.records().sum_usage().await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::debug!(%error, "no usage summed");
+                    break;
+                }
+            }
+            drop(quota);
+            tokio::time::sleep(PRUNE_PAUSE).await;
+        }
+    }
+}
+
 /// Prunes until the engine is gone. `keep` is how long the ledger is kept.
-pub(crate) async fn run(engine: Weak<Inner>, keep: Duration) {
+pub(crate) async fn prune(engine: Weak<Inner>, keep: Duration) {
     let mut wait = PRUNE_FIRST_AFTER;
     loop {
         tokio::time::sleep(wait).await;
