@@ -92,6 +92,16 @@ impl Client {
         self.call(Method::GET, path, None).await
     }
 
+    /// A read of something that may not be there.
+    pub(crate) async fn find(&self, path: &str) -> anyhow::Result<Option<Value>> {
+        let request = self.request(Request::builder().method(Method::GET).uri(path), None)?;
+        let (status, reply) = self.send(request).await?;
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status => told(status, reply).map(Some),
+        }
+    }
+
     /// A change.
     pub(crate) async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
         self.call(Method::POST, path, Some(body)).await
@@ -113,21 +123,20 @@ impl Client {
         request: http::request::Builder,
         body: Option<Value>,
     ) -> anyhow::Result<Value> {
+        let (status, reply) = self.send(self.request(request, body)?).await?;
+        told(status, reply)
+    }
+
+    fn request(
+        &self,
+        request: http::request::Builder,
+        body: Option<Value>,
+    ) -> anyhow::Result<Request<String>> {
         let request = request
             .header(header::AUTHORIZATION, format!("Bearer {}", self.key))
             .header(header::CONTENT_TYPE, "application/json")
             .body(body.map(|body| body.to_string()).unwrap_or_default())?;
-        let (status, reply) = self.send(request).await?;
-        if status.is_success() {
-            return Ok(reply);
-        }
-        let part = |name: &str| reply[name].as_str().unwrap_or_default().to_owned();
-        let (code, detail) = (part("code"), part("detail"));
-        match (reply["field"].as_str(), detail.is_empty()) {
-            (_, true) => bail!("the server answered {status}"),
-            (Some(field), _) if !detail.contains(field) => bail!("{code}: {field}: {detail}"),
-            _ => bail!("{code}: {detail}"),
-        }
+        Ok(request)
     }
 
     async fn send(&self, request: Request<String>) -> anyhow::Result<(StatusCode, Value)> {
@@ -164,5 +173,19 @@ impl Client {
         if let Way::Here { quota, .. } = self.way {
             quota.close().await;
         }
+    }
+}
+
+/// What the API answered; a refusal is an error that says what it said.
+fn told(status: StatusCode, reply: Value) -> anyhow::Result<Value> {
+    if status.is_success() {
+        return Ok(reply);
+    }
+    let part = |name: &str| reply[name].as_str().unwrap_or_default().to_owned();
+    let (code, detail) = (part("code"), part("detail"));
+    match (reply["field"].as_str(), detail.is_empty()) {
+        (_, true) => bail!("the server answered {status}"),
+        (Some(field), _) if !detail.contains(field) => bail!("{code}: {field}: {detail}"),
+        _ => bail!("{code}: {detail}"),
     }
 }

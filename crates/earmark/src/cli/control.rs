@@ -1,5 +1,7 @@
 //! Commands that change something.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 /// What `apply` takes.
@@ -78,6 +80,15 @@ pub(crate) enum TenantCommand {
         #[command(flatten)]
         fields: TenantFieldsArgs,
     },
+    /// Create or change the tenants of a file, with what they have used already
+    #[command(after_help = "Examples:\n  earmark tenant import tenants.csv --dry-run\n  \
+        earmark tenant import tenants.jsonl\n\n\
+        CSV: a header with tenant, plan, time_zone, anchor, status and used:<limit>, for example \
+        used:ai_messages/month.\nJSON: an array, or one object a line, with the same names and \
+        \"used\": {\"ai_messages/month\": 31}.\n\n\
+        What a row names is set, other fields stay. What is used is raised to the row's number \
+        and never lowered, so importing a file again changes nothing.")]
+    Import(ImportArgs),
     /// Refuse new holds and charges; calls in flight end normally
     Suspend {
         /// Its id
@@ -120,6 +131,16 @@ pub(crate) struct TenantFieldsArgs {
     /// Civil day on which months and years begin, for example 2026-11-24
     #[arg(long)]
     pub(crate) anchor: Option<String>,
+}
+
+/// What `tenant import` takes.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The file: .csv, .json or .jsonl
+    pub(crate) file: PathBuf,
+    /// Only say what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// API keys.

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use control::{
-    AdjustArgs, ApplyArgs, GrantArgs, KeyCommand, PlanCommand, TenantCommand, TenantFieldsArgs,
+    AdjustArgs, ApplyArgs, GrantArgs, ImportArgs, KeyCommand, PlanCommand, TenantCommand,
+    TenantFieldsArgs,
 };
 pub(crate) use look::{
     BackupArgs, EntriesArgs, HistoryArgs, HoldsArgs, RestoreArgs, UsageArgs, VerifyArgs,

@@ -3,6 +3,7 @@
 mod apply;
 mod backup;
 mod demo;
+mod import;
 mod key;
 mod look;
 mod plan;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::{AdjustArgs, GrantArgs, TenantCommand, UsageError};
 use crate::client::Client;
-use crate::commands::{encoded, next_page, pairs, show};
+use crate::commands::{encoded, import, next_page, pairs, show};
 use crate::output;
 use crate::settings::Settings;
 
@@ -25,6 +25,9 @@ pub(crate) async fn run(
                 }
             }
             return list(client, settings, &query).await;
+        }
+        TenantCommand::Import(arguments) => {
+            return import::run(client, settings, &arguments).await;
         }
         TenantCommand::Show { tenant } => client.get(&path(&tenant)).await?,
         TenantCommand::Create { tenant, fields } => {

@@ -44,6 +44,7 @@ fn the_help_of_every_command_shows_how_it_is_called() {
         "tenant show",
         "tenant create",
         "tenant set",
+        "tenant import",
         "tenant suspend",
         "tenant resume",
         "tenant restart",

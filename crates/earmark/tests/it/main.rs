@@ -21,6 +21,7 @@ mod data_trouble;
 mod dice;
 mod example;
 mod first_start;
+mod importing;
 mod kills;
 mod load;
 mod races;
