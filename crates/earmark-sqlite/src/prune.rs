@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use earmark_core::bounds::TTL_MS_MAX;
 use earmark_core::{CounterKey, EntryId, Retention, TenantId, TimestampMs};
 use earmark_store::StoreError;
 use earmark_store::records::{Prune, PruneAt, PrunePart, Pruned};
@@ -162,18 +163,22 @@ pub(crate) fn opening_row(row: &Row<'_>) -> Result<(OpeningKey, Opening), StoreE
     Ok((key, Opening { meter, amount: row.get(7).map_err(sqlite)? }))
 }
 
-/// Holds that ended long ago. Ids are in order of time where Earmark made them, so a round
-/// ends at the first page of younger ones.
+/// Holds made so long ago that they have all ended: taken in the order in which they were made,
+/// they leave no gap in a tenant's chain. Ids are in order of time where Earmark made them, so a
+/// round ends at the first page of younger ones.
 fn holds(
     connection: &Connection,
     retention: Retention<'_>,
     after: Option<&str>,
 ) -> Result<Pruned, StoreError> {
     let [id, tenant] = behind(after)?;
-    let sql = "SELECT hold_id, tenant_id, created_ms < ?3, state <> 'open' AND ended_ms < ?3 \
-               FROM hold WHERE (hold_id, tenant_id) > (?1, ?2) ORDER BY hold_id, tenant_id LIMIT ?4";
+    let sql = "SELECT hold_id, tenant_id, created_ms < ?3, \
+               created_ms < ?3 AND state <> 'open' AND ended_ms < ?4 FROM hold \
+               WHERE (hold_id, tenant_id) > (?1, ?2) ORDER BY hold_id, tenant_id LIMIT ?5";
     let page = i64::try_from(ROWS_PER_STEP).unwrap_or(i64::MAX);
-    let rows = select(connection, sql, params![id, tenant, retention.before.0, page], |row| {
+    let made_before = retention.before.0.saturating_sub(TTL_MS_MAX);
+    let places = params![id, tenant, made_before, retention.before.0, page];
+    let rows = select(connection, sql, places, |row| {
         let key: (String, String) = (row.get(0).map_err(sqlite)?, row.get(1).map_err(sqlite)?);
         let (is_old, goes): (bool, bool) =
             (row.get(2).map_err(sqlite)?, row.get(3).map_err(sqlite)?);

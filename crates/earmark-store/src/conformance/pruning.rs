@@ -209,14 +209,14 @@ pub async fn ended_holds_and_old_keys_go_and_open_holds_stay<H: Harness>() {
     world.advance_ms(10 * DAY_MS);
     let now = world.harness.clock().now();
     let ago = |days: i64| TimestampMs(now.0 - days * DAY_MS);
-    let open = Hold { created: ago(10), ..plain_hold(2, TimestampMs(now.0 + 1_000)) };
+    let open = Hold { created: ago(10), ..plain_hold(2, TimestampMs(now.0 + 30 * DAY_MS)) };
     world.done("acme", Operation::Hold(hold_of(3, &[("messages", 1)], &[]))).await;
     world.done("acme", Operation::Release { hold: id(3), unsent: false, reason: None }).await;
     world
         .write(
             "acme",
             Need::default(),
-            vec![Effect::Hold(Box::new(open)), key("old", ago(40)), key("young", ago(1))],
+            vec![Effect::Hold(Box::new(open)), key("old", ago(40)), key("young", ago(0))],
         )
         .await;
     let store = world.store();
@@ -229,8 +229,8 @@ pub async fn ended_holds_and_old_keys_go_and_open_holds_stay<H: Harness>() {
     };
     assert_eq!(listed(&world).await.len(), 2);
     // and goes later; the open one stays, however old.
-    world.advance_ms(8 * DAY_MS);
-    round(&*store, TimestampMs(now.0 + DAY_MS)).await;
+    world.advance_ms(9 * DAY_MS);
+    round(&*store, TimestampMs(now.0 + 2 * DAY_MS)).await;
     drop(store);
     world.reopen().await;
     assert_eq!(listed(&world).await, [id(2)]);

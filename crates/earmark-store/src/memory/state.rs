@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use earmark_core::bounds::TTL_MS_MAX;
 use earmark_core::{
     Account, CombinationKey, Counter, CounterKey, Entry, EntryId, Event, Grant, GrantId, Hold,
     HoldId, IdempotencyKey, KeyRow, KeyTarget, LimitIdentity, LimitName, MeterName, Need, PlanName,
@@ -144,7 +145,11 @@ impl TenantRows {
             fold_entry(&mut self.openings, &entry, retention);
             self.opened = Some((entry.id, entry.at));
         }
-        self.holds.retain(|_, hold| hold.is_open() || hold.ended().is_some_and(|at| at >= before));
+        // In the order in which they were made, when all of that time have ended.
+        let goes = |hold: &Hold| {
+            hold.created.plus(TTL_MS_MAX) < before && hold.ended().is_some_and(|at| at < before)
+        };
+        self.holds.retain(|_, hold| !goes(hold));
         self.keys.retain(|_, row| row.created.0 >= before.0.saturating_sub(KEY_EXTRA_MS));
         let is_over = |key: &CounterKey| retention.is_counter_over(key);
         let gone: Vec<_> = self
