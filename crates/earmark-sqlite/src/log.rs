@@ -368,4 +368,34 @@ mod tests {
         let sizes = paths(directory.path()).map(|path| std::fs::metadata(path).unwrap().len());
         assert!(sizes.iter().all(|size| *size <= FILE_BYTES_MAX + 2 * GROWTH_BYTES), "{sizes:?}");
     }
+
+    /// A log whose files are a device.
+    #[cfg(target_os = "linux")]
+    fn on_device(device: &str) -> Log {
+        let directory = tempfile::tempdir().unwrap();
+        for path in paths(directory.path()) {
+            std::os::unix::fs::symlink(device, path).unwrap();
+        }
+        Log::create(directory.path(), ID, 7).unwrap()
+    }
+
+    /// R37: a full disk rolls back cleanly, and the number is given to the next batch.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_takes_no_batch() {
+        let mut log = on_device("/dev/full");
+        for _ in 0..2 {
+            let error = log.append(&mut batch("a"), 0).unwrap_err();
+            assert!(matches!(error, LogError::Full(_)), "{error:?}");
+            assert_eq!(log.last(), 7);
+        }
+    }
+
+    /// R37: a sync that fails is a disk that failed, although every write went well.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_sync_that_fails_is_a_disk_that_failed() {
+        let error = on_device("/dev/null").append(&mut batch("a"), 0).unwrap_err();
+        assert!(matches!(error, LogError::Failed(_)), "{error:?}");
+    }
 }
