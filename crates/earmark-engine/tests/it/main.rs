@@ -26,4 +26,5 @@ mod running;
 mod soak;
 mod stage;
 mod sweeping;
+mod together;
 mod world;
