@@ -1,5 +1,6 @@
 //! All routes: one file for each resource, put together here.
 
+mod batch;
 mod charges;
 mod config;
 mod corrections;
@@ -46,6 +47,7 @@ pub(crate) fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(holds::extend))
         .routes(routes!(charges::charge))
         .routes(routes!(charges::check))
+        .routes(routes!(batch::batch))
         .routes(routes!(usage::usage))
         .routes(routes!(entries::list))
         .routes(routes!(tenants::list))
