@@ -140,6 +140,9 @@ impl Quota {
     /// admissions unless all of them settle, release or extend. When that lane has no room
     /// for all of them, that tenant's are [`CallError::Overloaded`] and no other's.
     ///
+    /// Some thousands at once are one large commit, which everybody else waits for: send more
+    /// in turns.
+    ///
     /// What is not answered when `within` passes is answered as [`Quota::execute`] does.
     /// Dropping the future takes nothing back that was sent, but holds made for it are
     /// released at once: nobody has their ids.
