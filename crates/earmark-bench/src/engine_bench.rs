@@ -59,7 +59,7 @@ async fn create(quota: &Quota, tenants: usize) -> anyhow::Result<Arc<Vec<TenantI
     Ok(Arc::new(ids))
 }
 
-async fn lifecycles(
+pub(crate) async fn lifecycles(
     lasting: Duration,
     tenants: usize,
     in_flight: usize,

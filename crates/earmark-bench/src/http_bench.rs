@@ -3,12 +3,11 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::routing::post;
 use earmark_engine::{EngineOptions, Quota};
-use earmark_server::{AdminKey, Metrics, Server, ServerOptions};
+use earmark_server::{AdminKey, Metrics, ServeError, Server, ServerOptions};
 use earmark_sqlite::{OpenOptions, SqliteStore};
 use serde_json::Value;
 
@@ -16,7 +15,7 @@ use crate::http_client::Connection;
 use crate::report::{Latencies, now, per_second, ratio};
 use crate::{disk, fixture};
 
-const KEY: &str = "em_admin_0123456789abcdef0123456789abcdef";
+pub(crate) const KEY: &str = "em_admin_0123456789abcdef0123456789abcdef";
 const HOLD: &str = r#"{"amounts":{"ai_messages":1},"dispatched":true}"#;
 
 /// Requests per second of both, and what the disk would allow.
@@ -40,7 +39,10 @@ pub(crate) fn run(lasting: Duration, connections: usize, tenants: usize) -> anyh
 }
 
 /// Runs one task a connection; each returns its requests and the latencies of its holds.
-async fn load<F>(connections: usize, task: impl Fn(usize) -> F) -> anyhow::Result<(u64, Latencies)>
+pub(crate) async fn load<F>(
+    connections: usize,
+    task: impl Fn(usize) -> F,
+) -> anyhow::Result<(u64, Latencies)>
 where
     F: Future<Output = anyhow::Result<(u64, Vec<u64>)>> + Send + 'static,
 {
@@ -88,37 +90,57 @@ async fn earmark(
     connections: usize,
     tenants: usize,
 ) -> anyhow::Result<(u64, Latencies)> {
-    let directory = tempfile::tempdir()?;
-    let store = SqliteStore::open(OpenOptions::new(directory.path()))?;
-    let metrics = Metrics::new();
-    let options = EngineOptions { observe: metrics.clone(), ..EngineOptions::default() };
-    let quota = Quota::open(store, options).await?;
-    quota.put_config(&fixture::config("one")?, None).await?;
-    for number in 0..tenants {
-        quota.execute(fixture::tenant(number)?, fixture::create_tenant()?, None).await?;
-    }
-    let mut options = ServerOptions::new("127.0.0.1:0".parse()?);
-    options.admin_keys = vec![AdminKey::new(KEY)?];
-    let server = Server::bind(quota, metrics, options).await?;
-    let address = server.local_addr();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let shutdown = async {
-        let _ = stopped.await;
-    };
-    let serving = tokio::spawn(server.run(shutdown, std::future::pending()));
-    let tenants = Arc::new(tenants);
-    let result =
-        load(connections, |number| client(address, lasting, number, Arc::clone(&tenants))).await;
-    let _ = stop.send(());
-    serving.await??;
+    let served = Served::start(tenants).await?;
+    let address = served.address;
+    let result = load(connections, |number| client(address, lasting, number, tenants)).await;
+    served.stop().await?;
     result
+}
+
+/// A server over a fresh store, in this process.
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    stop: tokio::sync::oneshot::Sender<()>,
+    serving: tokio::task::JoinHandle<Result<(), ServeError>>,
+    _directory: tempfile::TempDir,
+}
+
+impl Served {
+    pub(crate) async fn start(tenants: usize) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let store = SqliteStore::open(OpenOptions::new(directory.path()))?;
+        let metrics = Metrics::new();
+        let options = EngineOptions { observe: metrics.clone(), ..EngineOptions::default() };
+        let quota = Quota::open(store, options).await?;
+        quota.put_config(&fixture::config("one")?, None).await?;
+        let create = |number| Ok((fixture::tenant(number)?, fixture::create_tenant()?));
+        let creating: Vec<_> = (0..tenants).map(create).collect::<anyhow::Result<_>>()?;
+        for created in quota.execute_all(creating, Some(Duration::from_secs(60))).await {
+            created?;
+        }
+        let mut options = ServerOptions::new("127.0.0.1:0".parse()?);
+        options.admin_keys = vec![AdminKey::new(KEY)?];
+        let server = Server::bind(quota, metrics, options).await?;
+        let address = server.local_addr();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let shutdown = async {
+            let _ = stopped.await;
+        };
+        let serving = tokio::spawn(server.run(shutdown, std::future::pending()));
+        Ok(Self { address, stop, serving, _directory: directory })
+    }
+
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        let _ = self.stop.send(());
+        Ok(self.serving.await??)
+    }
 }
 
 async fn client(
     address: SocketAddr,
     lasting: Duration,
     number: usize,
-    tenants: Arc<usize>,
+    tenants: usize,
 ) -> anyhow::Result<(u64, Vec<u64>)> {
     let mut connection = Connection::open(address, KEY).await?;
     let (mut requests, mut micros) = (0, Vec::new());
@@ -126,7 +148,7 @@ async fn client(
     let started = now();
     while started.elapsed() < lasting {
         turn = turn.wrapping_add(7_919);
-        let tenant = fixture::tenant(turn % *tenants)?;
+        let tenant = fixture::tenant(turn % tenants)?;
         let began = now();
         let holds = format!("/v1/tenants/{tenant}/holds");
         let (status, body) = connection.post(&holds, HOLD).await?;

@@ -6,6 +6,7 @@
 
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 
+mod batch_bench;
 mod core_bench;
 mod disk;
 mod engine_bench;
@@ -59,6 +60,18 @@ enum Bench {
         #[arg(long, default_value_t = 1_000)]
         tenants: usize,
     },
+    /// Holds and settles through batches over HTTP against the engine in process.
+    Batch {
+        /// Connections.
+        #[arg(long, default_value_t = 16)]
+        connections: usize,
+        /// Operations of a batch.
+        #[arg(long, default_value_t = 500)]
+        operations: usize,
+        /// Tenants.
+        #[arg(long, default_value_t = 10_000)]
+        tenants: usize,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -72,5 +85,8 @@ fn main() -> anyhow::Result<()> {
         }
         Bench::Lone => engine_bench::lone(lasting),
         Bench::Http { connections, tenants } => http_bench::run(lasting, connections, tenants),
+        Bench::Batch { connections, operations, tenants } => {
+            batch_bench::run(lasting, connections, operations, tenants)
+        }
     }
 }

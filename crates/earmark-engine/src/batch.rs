@@ -20,10 +20,11 @@ use earmark_core::{
 use earmark_store::{BatchNeed, StoreError, Txn};
 use rustc_hash::FxHashMap;
 
+use crate::answers::CallResult;
 use crate::bounds::LOAD_ROUNDS_MAX;
 use crate::denials::{self, BatchDenials, PendingDenials, Refusals};
 use crate::error::CallError;
-use crate::job::{CallResult, Job};
+use crate::job::Job;
 
 /// The jobs of one tenant, in order.
 pub(crate) struct TenantJobs {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 /// Commands in one batch. One commit costs about 0.2 ms of disk and a few microseconds a
-/// command; beyond this number a batch gains little and its first caller waits longer.
+/// command; beyond this number a batch gains little and its first caller waits longer. What
+/// travels together is not cut: the last of it may go past this number.
 pub const BATCH_COMMANDS_MAX: usize = 1_024;
 
 /// Holds, charges and checks that may wait; beyond, they are answered `overloaded` at once.

@@ -19,6 +19,7 @@
 //!
 //! Absent here: HTTP, SQL, and rules.
 
+mod answers;
 mod background;
 mod batch;
 pub mod bounds;

@@ -11,12 +11,14 @@ use earmark_store::{Config, Records, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::answers::Waiting;
 use crate::background::Background;
+use crate::batch::{TenantJobs, by_tenant};
 use crate::bounds::{DEADLINE_DEFAULT, DEADLINE_MAX, FINISH_WITHIN, LEDGER_RETENTION_DEFAULT};
 use crate::config::{self, ConfigError, SharedConfig};
 use crate::error::CallError;
-use crate::job::{Job, Waiting};
-use crate::lanes::{LaneSender, lanes};
+use crate::job::Job;
+use crate::lanes::{LaneSender, Loading, lanes};
 use crate::observe::{NotObserved, Observe};
 use crate::worker::{Worker, WorkerState};
 
@@ -138,31 +140,75 @@ impl Quota {
         command: Command,
         within: Option<Duration>,
     ) -> Result<Answer, CallError> {
-        self.send(tenant, command, within)?.answer().await
-    }
-
-    /// Puts a command into its lane; what is answered is waited for later.
-    pub(crate) fn send(
-        &self,
-        tenant: TenantId,
-        command: Command,
-        within: Option<Duration>,
-    ) -> Result<Waiting, CallError> {
         if self.is_failed() {
             return Err(CallError::StoreUnavailable);
         }
-        let deadline = Instant::now() + within.unwrap_or(DEADLINE_DEFAULT).min(DEADLINE_MAX);
         let lanes = &self.shard(&tenant).lanes;
-        let (job, waiting) = Job::new(tenant, command, deadline, Some(lanes));
-        lanes.send(job)?;
-        Ok(waiting)
+        let waiting = waiting_for(1, within);
+        let seat = waiting.seat(0);
+        lanes.send(Job::new(tenant, command, waiting.deadline(), seat, Some(lanes)));
+        waiting.all_answered().await;
+        waiting.take(0).map(|answer| *answer)
+    }
+
+    /// Executes many commands at once; the answers come in the order of the commands.
+    ///
+    /// Each is answered as if it were alone, and those of one tenant are decided in their
+    /// order. They travel together: in one batch as far as it goes, and in the lane of
+    /// admissions unless all of them settle, release or extend. When that lane has no room
+    /// for all of them, that tenant's are [`CallError::Overloaded`] and no other's.
+    ///
+    /// Some thousands at once are one large commit, which everybody else waits for: send more
+    /// in turns.
+    ///
+    /// What is not answered when `within` passes is answered as [`Quota::execute`] does.
+    /// Dropping the future takes nothing back that was sent, but holds made for it are
+    /// released at once: nobody has their ids.
+    pub async fn execute_all(
+        &self,
+        calls: Vec<(TenantId, Command)>,
+        within: Option<Duration>,
+    ) -> Vec<Result<Answer, CallError>> {
+        let count = calls.len();
+        let waiting = self.send_all(calls, within);
+        waiting.all_answered().await;
+        (0..count).map(|index| waiting.take(index).map(|answer| *answer)).collect()
+    }
+
+    /// Puts commands into their lanes, each tenant's together; what is answered is waited for
+    /// later.
+    fn send_all(&self, calls: Vec<(TenantId, Command)>, within: Option<Duration>) -> Waiting {
+        let waiting = waiting_for(calls.len(), within);
+        let jobs = calls.into_iter().enumerate().map(|(index, (tenant, command))| {
+            let lanes = &self.shard(&tenant).lanes;
+            Job::new(tenant, command, waiting.deadline(), waiting.seat(index), Some(lanes))
+        });
+        let jobs: Vec<Job> = jobs.collect();
+        if self.is_failed() {
+            jobs.into_iter().for_each(|job| job.answer(Err(CallError::StoreUnavailable)));
+            return waiting;
+        }
+        let mut loading = Vec::new();
+        loading.resize_with(self.inner.shards.len(), Loading::default);
+        for TenantJobs { tenant, jobs } in by_tenant(jobs) {
+            let index = self.shard_index(&tenant);
+            self.inner.shards[index].lanes.load(&mut loading[index], jobs);
+        }
+        for (shard, loading) in self.inner.shards.iter().zip(loading) {
+            shard.lanes.send_loaded(loading);
+        }
+        waiting
     }
 
     fn shard(&self, tenant: &TenantId) -> &Shard {
+        &self.inner.shards[self.shard_index(tenant)]
+    }
+
+    fn shard_index(&self, tenant: &TenantId) -> usize {
         use std::hash::BuildHasher;
         let hash = rustc_hash::FxBuildHasher.hash_one(tenant.as_str());
         let count = self.inner.shards.len() as u64;
-        &self.inner.shards[usize::try_from(hash % count).unwrap_or(0)]
+        usize::try_from(hash % count).unwrap_or(0)
     }
 
     /// The configuration that decisions are taken with.
@@ -280,6 +326,11 @@ impl Quota {
     pub(crate) fn finish_within(&self) -> Duration {
         self.inner.finish_within
     }
+}
+
+fn waiting_for(count: usize, within: Option<Duration>) -> Waiting {
+    let within = within.unwrap_or(DEADLINE_DEFAULT).min(DEADLINE_MAX);
+    Waiting::new(count, Instant::now() + within)
 }
 
 fn cannot_start(error: std::io::Error) -> StoreError {

@@ -28,14 +28,8 @@ pub(crate) async fn run(engine: Weak<Inner>) {
 
 async fn sweep(quota: &Quota, due: &[TenantId]) {
     for together in due.chunks(SWEEP_TOGETHER_MAX) {
-        // All are in their lanes before the first is waited for, and so share commits.
-        let send = |tenant: &TenantId| {
-            quota.send(tenant.clone(), Command::new(Operation::Sweep), None).ok()
-        };
-        let sent: Vec<_> = together.iter().filter_map(send).collect();
-        for waiting in sent {
-            // Refusals and failures are told to whoever calls; the sweeper only tries again.
-            let _ = waiting.answer().await;
-        }
+        let sweep = |tenant: &TenantId| (tenant.clone(), Command::new(Operation::Sweep));
+        // Refusals and failures are told to whoever calls; the sweeper only tries again.
+        let _ = quota.execute_all(together.iter().map(sweep).collect(), None).await;
     }
 }

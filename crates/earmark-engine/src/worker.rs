@@ -12,12 +12,13 @@ use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::answers::CallResult;
 use crate::batch::{self, Decided, Results, TenantJobs};
 use crate::bounds::{CONFLICT_RETRIES_MAX, FAULTS_MAX};
 use crate::config;
 use crate::denials::PendingDenials;
 use crate::error::CallError;
-use crate::job::{CallResult, Job};
+use crate::job::Job;
 use crate::lanes::LaneReceiver;
 use crate::observe::{BatchObservation, Observe};
 
@@ -119,7 +120,7 @@ impl<S: Store> Worker<S> {
             }
             waiting = again.into_iter().flat_map(|group| group.jobs).collect();
             for job in &waiting {
-                job.state.put_back();
+                job.seat.put_back();
             }
             tokio::time::sleep(jitter(conflicts)).await;
         }
@@ -130,7 +131,7 @@ impl<S: Store> Worker<S> {
         let now = Instant::now();
         let mut live = Vec::with_capacity(jobs.len());
         for job in jobs {
-            if job.deadline <= now || !job.state.start() {
+            if job.deadline <= now || !job.seat.start() {
                 self.answer(job, Err(CallError::DeadlineExceeded));
             } else if self.is_faulted(&job.tenant) {
                 self.answer(job, Err(CallError::TenantFaulted));

@@ -5,6 +5,13 @@ use std::time::Duration;
 /// Bytes of a body under `/v1`: a hold with every field at its bound is below 16 KiB.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// Operations of a batch: about what one commit takes; more would only wait for each other.
+pub const BATCH_OPERATIONS_MAX: usize = 1_000;
+
+/// Bytes of a batch: each operation with its metadata at the bound, or some hundred bytes of
+/// names and amounts and some of metadata for each.
+pub const BATCH_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Bytes of a configuration: some thousand limits with long names.
 pub const CONFIG_BODY_BYTES_MAX: usize = 1024 * 1024;
 

@@ -24,6 +24,10 @@ use crate::unread::Unread;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("earmark-request-id");
 
+/// The id of a request, for routes that show it themselves.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub(crate) String);
+
 /// Answers one request.
 pub(crate) async fn answer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let id = format!("req_{}", uuid::Uuid::now_v7().simple());
@@ -44,6 +48,7 @@ pub(crate) async fn answer(State(app): State<Arc<App>>, request: Request, next: 
     let started = Instant::now();
     let (mut parts, body) = request.into_parts();
     let in_progress = parts.extensions.remove::<InProgress>();
+    parts.extensions.insert(RequestId(id.clone()));
     let (body, unread) = Unread::watch(body);
     let work = AssertUnwindSafe(next.run(Request::from_parts(parts, body))).catch_unwind();
     let response = async {

@@ -25,6 +25,7 @@ use crate::routes::{by_status, described, provider_docs};
     tags(
         (name = "holds", description = "Amounts set aside for one call"),
         (name = "charges", description = "Hold and settle in one step, and checks"),
+        (name = "batch", description = "Many holds, settles and charges at once"),
         (name = "usage", description = "Every limit as it stands, and the ledger"),
         (name = "tenants", description = "Customers"),
         (name = "corrections", description = "Grants, adjustments, restarts"),

@@ -27,4 +27,5 @@ mod running;
 mod soak;
 mod stage;
 mod sweeping;
+mod together;
 mod world;

@@ -121,6 +121,24 @@ impl World {
         call
     }
 
+    /// Executes commands that travel together.
+    pub(crate) async fn together(
+        &self,
+        commands: impl IntoIterator<Item = (&str, Command)>,
+    ) -> Vec<CallOutcome> {
+        self.together_within(commands, None).await
+    }
+
+    pub(crate) fn together_within<'a>(
+        &self,
+        commands: impl IntoIterator<Item = (&'a str, Command)>,
+        within: Option<Duration>,
+    ) -> Together {
+        let calls = commands.into_iter().map(|(tenant, command)| (id(tenant), command)).collect();
+        let quota = self.quota.clone();
+        Box::pin(async move { quota.execute_all(calls, within).await })
+    }
+
     /// Closes the gate and stops the worker in front of it with a charge of the tenant
     /// `plug`: what is sent from now on makes up the next batch.
     pub(crate) async fn plug(&self) -> Call {
@@ -175,6 +193,9 @@ impl World {
         until("every hold has ended", async || self.open_holds(tenant).await.is_empty()).await;
     }
 }
+
+/// Calls under way that travel together.
+pub(crate) type Together = Pin<Box<dyn Future<Output = Vec<CallOutcome>> + Send>>;
 
 /// A call under way.
 pub(crate) struct Call {

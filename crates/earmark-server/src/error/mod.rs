@@ -73,6 +73,15 @@ impl Problem {
         self
     }
 
+    /// The same, of a request that is one of several: its field is named from outside.
+    pub(crate) fn inside(mut self, outer: impl std::fmt::Display) -> Self {
+        self.0.field = self.0.field.map(|field| match field.as_str() {
+            "body" => outer.to_string(),
+            field => format!("{outer}.{field}"),
+        });
+        self
+    }
+
     /// What an engine answered for a tenant.
     pub(crate) fn call(tenant: &TenantId, error: CallError) -> Self {
         let mut problem = match error {
@@ -130,9 +139,9 @@ impl Problem {
         let Inner { code, detail, field, tenant, seq, limit, .. } = &*self.0;
         ProblemReply {
             kind: format!("/docs/denials#{}", code.as_str()),
-            title: code.title().to_owned(),
+            title: code.title(),
             status: code.status().as_u16(),
-            code: code.as_str().to_owned(),
+            code: code.as_str(),
             detail: shortened(detail),
             field: field.as_deref().map(shortened),
             tenant: tenant.as_ref().map(ToString::to_string),

@@ -104,7 +104,7 @@ codes! {
     RequestTimeout "request_timeout" REQUEST_TIMEOUT Soon "The request took too long to arrive"
         "Its body did not arrive in time. Nothing was changed.";
     BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE Never "The body is too large"
-        "Bodies have at most 64 KiB, configurations 1 MiB.";
+        "Bodies have at most 64 KiB, batches 4 MiB, configurations 1 MiB.";
     StoreUnavailable "store_unavailable" SERVICE_UNAVAILABLE Soon "The store does not answer"
         "Nothing was changed. Retry.";
     Overloaded "overloaded" SERVICE_UNAVAILABLE Soon "Too many calls are waiting"

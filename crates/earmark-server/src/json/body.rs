@@ -1,5 +1,6 @@
 //! The body of a request as a typed value.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -23,15 +24,28 @@ impl<T: DeserializeOwned, const BYTES: usize> FromRequest<Arc<App>> for JsonBody
 
     async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Problem> {
         let bytes = read(request.into_body(), BYTES).await?;
-        let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
-        parse(&bytes).map(Self)
+        parse(&bytes, || PhantomData).map(Self)
+    }
+}
+
+/// A body of at most `BYTES` bytes that is read into pieces by its route.
+pub(crate) struct WholeBody<const BYTES: usize>(pub(crate) Bytes);
+
+impl<const BYTES: usize> FromRequest<Arc<App>> for WholeBody<BYTES> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Problem> {
+        read(request.into_body(), BYTES).await.map(Self)
     }
 }
 
 async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     let collected = tokio::time::timeout(BODY_READ_MAX, Limited::new(body, bytes_max).collect());
     match collected.await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Ok(collected)) => {
+            let bytes = collected.to_bytes();
+            Ok(if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes })
+        }
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(Problem::new(Code::BodyTooLarge, format!("at most {bytes_max} bytes")))
         }
@@ -43,14 +57,33 @@ async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+/// Reads JSON strictly, as that seed does.
+pub(crate) fn parse<'de, S: DeserializeSeed<'de>>(
+    bytes: &'de [u8],
+    seed: impl Fn() -> S,
+) -> Result<S::Value, Problem> {
+    parse_once(bytes, Strict::value)?;
+    parse_once(bytes, seed)
+}
+
+/// Reads JSON that is known to be strict, or whose parts are kept raw to be read strictly later.
+pub(crate) fn parse_once<'de, S: DeserializeSeed<'de>>(
+    bytes: &'de [u8],
+    seed: impl Fn() -> S,
+) -> Result<S::Value, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    if let Ok(value) = seed().deserialize(&mut json)
+        && json.end().is_ok()
+    {
+        return Ok(value);
+    }
+    // Only what is wrong is read a second time, to say where: following the path costs more
+    // than reading.
     let mut track = Track::new();
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let checked = Strict::value().deserialize(Deserializer::new(&mut json, &mut track));
-    checked.and_then(|()| json.end()).map_err(|error| problem(&error, &track.path()))?;
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| problem(error.inner(), error.path()))
+    let read = seed().deserialize(Deserializer::new(&mut json, &mut track));
+    let read = read.and_then(|value| json.end().map(|()| value));
+    read.map_err(|error| problem(&error, &track.path()))
 }
 
 /// The refusal of a body: 400 where it is no JSON, else 422 with the field.
@@ -127,8 +160,8 @@ mod tests {
     }
 
     fn refused(text: &str) -> (String, Option<String>, String) {
-        let body = parse::<Sample>(text.as_bytes()).unwrap_err().body(None);
-        (body.code, body.field, body.detail)
+        let body = parse(text.as_bytes(), || PhantomData::<Sample>).unwrap_err().body(None);
+        (body.code.to_owned(), body.field, body.detail)
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use earmark_core::{Command, IdempotencyKey, KeyUse, Operation};
+use earmark_core::{Command, IdempotencyKey, Operation};
+use earmark_engine::key_use;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
-use sha2::{Digest, Sha256};
 
 use crate::bounds::TIMEOUT_MS_MAX;
 use crate::error::Problem;
@@ -25,20 +25,31 @@ pub(crate) struct CallHeaders {
 }
 
 impl CallHeaders {
-    /// A command of a caller who may create tenants, with the key that came with it (R29).
+    /// A command with the key that came with it.
     pub(crate) fn command(&self, operation: Operation) -> Command {
-        let key = self.key.clone().map(|key| {
-            let digest = Sha256::digest(operation.request_bytes()).into();
-            KeyUse { key, digest }
-        });
-        Command { operation, key, may_create: true }
+        command(operation, self.key.clone())
     }
 
     /// A command of an operation that takes no key: repeating it changes nothing (R20), or
     /// it changes nothing at all.
     pub(crate) fn keyless(&self, operation: Operation) -> Command {
-        Command { operation, key: None, may_create: true }
+        command(operation, None)
     }
+
+    /// Refuses a key where there is nothing that it could belong to: a caller who believes in
+    /// it would count twice.
+    pub(crate) fn without_key(&self, message: &str) -> Result<(), Problem> {
+        match self.key {
+            Some(_) => Err(Problem::invalid(IDEMPOTENCY_KEY, message)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A command of a caller who may create tenants, with its key (R29).
+pub(crate) fn command(operation: Operation, key: Option<IdempotencyKey>) -> Command {
+    let key = key.map(|key| key_use(key, &operation, &[]));
+    Command { operation, key, may_create: true }
 }
 
 impl FromRequestParts<Arc<App>> for CallHeaders {

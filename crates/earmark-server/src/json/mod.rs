@@ -10,10 +10,10 @@ mod headers;
 mod query;
 mod strict;
 
-pub(crate) use body::JsonBody;
+pub(crate) use body::{JsonBody, WholeBody, parse, parse_once};
 pub(crate) use field::{
     AmountInput, RangeInput, amounts, bounded_note, date, dimensions, metadata, note, ranges,
     required_note, time, ttl,
 };
-pub(crate) use headers::{CallHeaders, single};
+pub(crate) use headers::{CallHeaders, command, single};
 pub(crate) use query::{PageQuery, PairsQuery};

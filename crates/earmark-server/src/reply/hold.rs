@@ -2,57 +2,66 @@
 
 use std::collections::BTreeMap;
 
-use earmark_core::{Answer, Hold, HoldState, Outcome, TenantId};
+use earmark_core::{Amount, Answer, Hold, HoldId, HoldState, MeterName, TenantId, TimestampMs};
 use earmark_engine::records::HoldStateFilter;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{Amounts, LimitReply, dimensions, limits, metadata};
-use crate::error::Problem;
+use super::{Amounts, LimitReply, dimensions, metadata, shown};
 
 /// A hold that was made, or had been made with the same key.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct HoldReply {
+pub(crate) struct HoldReply<'a> {
     /// Its id.
-    #[schema(example = "hold_01JD8Q4Z6X3V9K7M2N5P8R1T4W")]
-    hold: String,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, example = "hold_01JD8Q4Z6X3V9K7M2N5P8R1T4W")]
+    hold: HoldId,
     /// The tenant.
     #[schema(example = "acme")]
-    tenant: String,
+    tenant: &'a str,
     /// `open`; for a repeated key whatever it has become.
     #[schema(example = "open")]
     state: &'static str,
     /// What is set aside, by meter; of a range what fitted.
     #[schema(value_type = BTreeMap<String, i64>)]
-    amounts: Amounts,
+    amounts: Amounts<'a>,
     /// Whether the key was used before. Only a fresh hold may be followed by a call.
     replayed: bool,
     /// When it was made.
-    #[schema(format = DateTime)]
-    created_at: String,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = DateTime)]
+    created_at: TimestampMs,
     /// When it expires unless it is extended or ended.
-    #[schema(format = DateTime)]
-    expires_at: String,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: TimestampMs,
     /// The number of the tenant's change.
     #[schema(example = 812)]
     tenant_seq: i64,
     /// The limits that it counts on.
-    limits: Vec<LimitReply>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required, value_type = Vec<LimitReply>)]
+    limits: Option<Vec<LimitReply>>,
 }
 
-impl HoldReply {
-    pub(crate) fn of(tenant: &TenantId, hold: &Hold, answer: &Answer) -> Self {
+impl<'a> HoldReply<'a> {
+    pub(crate) fn of(
+        tenant: &'a TenantId,
+        hold: &Hold,
+        answer: &Answer,
+        limits: Option<Vec<LimitReply>>,
+    ) -> Self {
         Self {
-            hold: hold.id.to_string(),
-            tenant: tenant.to_string(),
+            hold: hold.id,
+            tenant: tenant.as_str(),
             state: HoldStateFilter::of(hold).as_str(),
-            amounts: Amounts(hold.amounts()),
+            amounts: Amounts(hold.amounts().into()),
             replayed: answer.replayed,
-            created_at: hold.created.to_string(),
-            expires_at: hold.expires.to_string(),
+            created_at: hold.created,
+            expires_at: hold.expires,
             tenant_seq: answer.seq,
-            limits: limits(&answer.limits),
+            limits,
         }
     }
 }
@@ -69,7 +78,7 @@ pub(crate) struct HoldDetail {
     state: &'static str,
     /// What it set aside, by meter.
     #[schema(value_type = BTreeMap<String, i64>)]
-    amounts: Amounts,
+    amounts: Amounts<'static>,
     /// What the limits' `per` and `where` looked at.
     dimensions: BTreeMap<String, String>,
     /// Whether its call was said to be sent.
@@ -77,7 +86,7 @@ pub(crate) struct HoldDetail {
     /// What it was charged, by meter, once it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, i64>>)]
-    charged: Option<Amounts>,
+    charged: Option<Amounts<'static>>,
     /// Whether it was ended after its expiry.
     late: bool,
     /// When it was made.
@@ -117,10 +126,10 @@ impl HoldDetail {
             hold: hold.id.to_string(),
             tenant: tenant.to_string(),
             state: HoldStateFilter::of(hold).as_str(),
-            amounts: Amounts(hold.amounts()),
+            amounts: Amounts(hold.amounts().into()),
             dimensions: dimensions(&hold.dimensions),
             dispatched: hold.dispatched,
-            charged: charged.map(Amounts),
+            charged: charged.map(|charged| Amounts(charged.into())),
             late,
             created_at: hold.created.to_string(),
             expires_at: hold.expires.to_string(),
@@ -143,78 +152,96 @@ pub(crate) struct HoldsReply {
 
 /// A hold that has ended.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct EndedReply {
+pub(crate) struct EndedReply<'a> {
     /// Which.
-    hold: String,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String)]
+    hold: HoldId,
     /// `settled` or `released`.
     #[schema(example = "settled")]
     state: &'static str,
     /// What was charged, by meter.
     #[schema(value_type = BTreeMap<String, i64>)]
-    charged: Amounts,
+    charged: Amounts<'a>,
     /// What was given back, by meter.
     #[schema(value_type = BTreeMap<String, i64>)]
-    returned: Amounts,
+    returned: Amounts<'a>,
     /// What was charged beyond what was held, by meter.
     #[schema(value_type = BTreeMap<String, i64>)]
-    overrun: Amounts,
+    overrun: Amounts<'a>,
     /// Whether it had expired before.
     late: bool,
     /// The number of the tenant's change.
     tenant_seq: i64,
     /// The limits that it counted on.
-    limits: Vec<LimitReply>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required, value_type = Vec<LimitReply>)]
+    limits: Option<Vec<LimitReply>>,
 }
 
-impl EndedReply {
-    pub(crate) fn of(answer: &Answer) -> Result<Self, Problem> {
-        let Outcome::Ended { hold, charged, returned, overrun, late } = &answer.outcome else {
-            return Err(Problem::internal("an ending that ends no hold"));
-        };
-        Ok(Self {
-            hold: hold.id.to_string(),
+impl<'a> EndedReply<'a> {
+    /// Of an answer that ended that hold; `amounts` is what was charged, given back and charged
+    /// beyond what was held.
+    pub(crate) fn of(
+        hold: &Hold,
+        amounts: [&'a [(MeterName, Amount)]; 3],
+        late: bool,
+        answer: &Answer,
+        limits: Option<Vec<LimitReply>>,
+    ) -> Self {
+        let [charged, returned, overrun] = amounts.map(|amounts| Amounts(amounts.into()));
+        Self {
+            hold: hold.id,
             state: HoldStateFilter::of(hold).as_str(),
-            charged: Amounts(charged.clone()),
-            returned: Amounts(returned.clone()),
-            overrun: Amounts(overrun.clone()),
-            late: *late,
+            charged,
+            returned,
+            overrun,
+            late,
             tenant_seq: answer.seq,
-            limits: limits(&answer.limits),
-        })
+            limits,
+        }
     }
 }
 
 /// A hold that lives longer.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ExtendedReply {
+pub(crate) struct ExtendedReply<'a> {
     /// Which.
-    hold: String,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String)]
+    hold: HoldId,
     /// What it holds now, by meter.
     #[schema(value_type = BTreeMap<String, i64>)]
-    amounts: Amounts,
+    amounts: Amounts<'a>,
     /// Until when.
-    #[schema(format = DateTime)]
-    expires_at: String,
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: TimestampMs,
     /// Whether the key was used before.
     replayed: bool,
     /// The number of the tenant's change.
     tenant_seq: i64,
     /// The limits that it counts on.
-    limits: Vec<LimitReply>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required, value_type = Vec<LimitReply>)]
+    limits: Option<Vec<LimitReply>>,
 }
 
-impl ExtendedReply {
-    pub(crate) fn of(answer: &Answer) -> Result<Self, Problem> {
-        let Outcome::Extended { hold, amounts, expires } = &answer.outcome else {
-            return Err(Problem::internal("an extension that extends no hold"));
-        };
-        Ok(Self {
-            hold: hold.to_string(),
-            amounts: Amounts(amounts.clone()),
-            expires_at: expires.to_string(),
+impl<'a> ExtendedReply<'a> {
+    pub(crate) fn of(
+        hold: HoldId,
+        amounts: &'a [(MeterName, Amount)],
+        expires: TimestampMs,
+        answer: &Answer,
+        limits: Option<Vec<LimitReply>>,
+    ) -> Self {
+        Self {
+            hold,
+            amounts: Amounts(amounts.into()),
+            expires_at: expires,
             replayed: answer.replayed,
             tenant_seq: answer.seq,
-            limits: limits(&answer.limits),
-        })
+            limits,
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The shapes that leave: one type for each, made from core's types and never the other way.
 
+mod call;
+mod charge;
 mod entry;
 mod grant;
 mod hold;
@@ -8,6 +10,8 @@ mod limit;
 mod problem;
 mod tenant;
 
+pub(crate) use call::CallReply;
+pub(crate) use charge::{ChargeReply, CheckReply};
 pub(crate) use entry::{EntriesReply, EntryReply};
 pub(crate) use grant::GrantReply;
 pub(crate) use hold::{EndedReply, ExtendedReply, HoldDetail, HoldReply, HoldsReply};
@@ -16,7 +20,9 @@ pub(crate) use limit::{LimitReply, limits};
 pub(crate) use problem::ProblemReply;
 pub(crate) use tenant::{TenantReply, TenantsReply};
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
@@ -30,12 +36,17 @@ use crate::rate_limit;
 
 /// Amounts by meter, in the order in which they came.
 #[derive(Debug, Clone)]
-pub(crate) struct Amounts(pub(crate) Vec<(MeterName, Amount)>);
+pub(crate) struct Amounts<'a>(pub(crate) Cow<'a, [(MeterName, Amount)]>);
 
-impl Serialize for Amounts {
+impl Serialize for Amounts<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(meter, amount)| (meter.as_str(), amount.get())))
     }
+}
+
+/// Something as the text that it is written as.
+fn shown<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 /// A JSON reply.

@@ -15,13 +15,13 @@ pub(crate) struct ProblemReply {
     pub(crate) kind: String,
     /// The code in words.
     #[schema(example = "The limit is used up")]
-    pub(crate) title: String,
+    pub(crate) title: &'static str,
     /// The HTTP status.
     #[schema(example = 429)]
     pub(crate) status: u16,
     /// Stable, for programs.
     #[schema(example = "limit_exhausted")]
-    pub(crate) code: String,
+    pub(crate) code: &'static str,
     /// What happened to this request, for people.
     pub(crate) detail: String,
     /// The field, header or parameter that is wrong.

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::Response;
-use earmark_core::{Operation, Outcome};
-use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use earmark_core::Operation;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::answer;
 use super::documented::{AmountOrRange, Denied, KeyHeaders, TimeoutHeader};
 use crate::auth::{Tenant, Trusted};
 use crate::error::Problem;
 use crate::json::{CallHeaders, JsonBody, RangeInput, dimensions, metadata, ranges};
-use crate::reply::{Amounts, LimitReply, ProblemReply, limits, made, metered};
+use crate::reply::{ChargeReply, CheckReply};
 use crate::state::Shared;
 
 /// What to charge.
@@ -33,21 +33,14 @@ pub(crate) struct ChargeBody {
     metadata: Option<Box<RawValue>>,
 }
 
-/// What was charged.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct ChargeReply {
-    /// The ledger's entries.
-    #[schema(example = json!(["813.0"]))]
-    entries: Vec<String>,
-    /// What was charged, by meter.
-    #[schema(value_type = BTreeMap<String, i64>)]
-    charged: Amounts,
-    /// Whether the key was used before.
-    replayed: bool,
-    /// The number of the tenant's change.
-    tenant_seq: i64,
-    /// The limits that it counts on.
-    limits: Vec<LimitReply>,
+impl ChargeBody {
+    pub(super) fn operation(self) -> Result<Operation, Problem> {
+        Ok(Operation::Charge {
+            amounts: ranges(self.amounts)?,
+            dimensions: dimensions("dimensions.", self.dimensions)?,
+            metadata: metadata(self.metadata)?,
+        })
+    }
 }
 
 /// Charge amounts.
@@ -69,23 +62,7 @@ pub(crate) async fn charge(
     headers: CallHeaders,
     JsonBody(body): JsonBody<ChargeBody>,
 ) -> Result<Response, Problem> {
-    let operation = Operation::Charge {
-        amounts: ranges(body.amounts)?,
-        dimensions: dimensions("dimensions.", body.dimensions)?,
-        metadata: metadata(body.metadata)?,
-    };
-    let answer = app.execute(&tenant, headers.command(operation), headers.within).await?;
-    let Outcome::Charged { entries, charged } = &answer.outcome else {
-        return Err(Problem::internal("a charge that charges nothing"));
-    };
-    let reply = ChargeReply {
-        entries: entries.iter().map(ToString::to_string).collect(),
-        charged: Amounts(charged.clone()),
-        replayed: answer.replayed,
-        tenant_seq: answer.seq,
-        limits: limits(&answer.limits),
-    };
-    Ok(metered(made(&answer), &answer, &reply))
+    answer(&app, tenant, headers.command(body.operation()?), headers.within).await
 }
 
 /// What to check.
@@ -101,20 +78,13 @@ pub(crate) struct CheckBody {
     dimensions: BTreeMap<String, String>,
 }
 
-/// What a hold would be answered.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct CheckReply {
-    /// Whether it would be admitted now.
-    allowed: bool,
-    /// What would be set aside, by meter, if it were.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<BTreeMap<String, i64>>)]
-    amounts: Option<Amounts>,
-    /// Why it would be refused, if it were.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    denial: Option<ProblemReply>,
-    /// The limits that it would count on.
-    limits: Vec<LimitReply>,
+impl CheckBody {
+    pub(super) fn operation(self) -> Result<Operation, Problem> {
+        Ok(Operation::Check {
+            amounts: ranges(self.amounts)?,
+            dimensions: dimensions("dimensions.", self.dimensions)?,
+        })
+    }
 }
 
 /// Check amounts.
@@ -132,22 +102,5 @@ pub(crate) async fn check(
     headers: CallHeaders,
     JsonBody(body): JsonBody<CheckBody>,
 ) -> Result<Response, Problem> {
-    let operation = Operation::Check {
-        amounts: ranges(body.amounts)?,
-        dimensions: dimensions("dimensions.", body.dimensions)?,
-    };
-    let answer = app.execute(&tenant, headers.keyless(operation), headers.within).await?;
-    let Outcome::Checked { result } = &answer.outcome else {
-        return Err(Problem::internal("a check that checks nothing"));
-    };
-    let (amounts, denial) = match result {
-        Ok(taken) => (Some(Amounts(taken.clone())), None),
-        Err(denial) => {
-            let problem = Problem::denied(&tenant, (**denial).clone(), answer.now);
-            (None, Some(problem.body(None)))
-        }
-    };
-    let limits = limits(&answer.limits);
-    let reply = CheckReply { allowed: denial.is_none(), amounts, denial, limits };
-    Ok(metered(StatusCode::OK, &answer, &reply))
+    answer(&app, tenant, headers.keyless(body.operation()?), headers.within).await
 }

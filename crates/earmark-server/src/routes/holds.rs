@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::Response;
-use earmark_core::{ExtendRequest, HoldId, HoldRequest, Operation, Outcome};
-use http::StatusCode;
+use earmark_core::{ExtendRequest, HoldId, HoldRequest, Operation};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::answer;
 use super::documented::{AmountOrRange, Conflict, Denied, KeyHeaders, NotFound, TimeoutHeader};
 use crate::auth::{Tenant, TenantAnd, Trusted};
 use crate::error::Problem;
@@ -17,7 +17,7 @@ use crate::json::{
     AmountInput, CallHeaders, JsonBody, RangeInput, amounts, dimensions, metadata, note, ranges,
     ttl,
 };
-use crate::reply::{EndedReply, ExtendedReply, HoldReply, made, metered};
+use crate::reply::{EndedReply, ExtendedReply, HoldReply};
 use crate::state::Shared;
 
 /// What to hold.
@@ -47,6 +47,21 @@ pub(crate) struct HoldBody {
     metadata: Option<Box<RawValue>>,
 }
 
+impl HoldBody {
+    pub(super) fn operation(self) -> Result<Operation, Problem> {
+        Ok(Operation::Hold(HoldRequest {
+            id: HoldId(uuid::Uuid::now_v7().as_u128()),
+            id_is_fresh: true,
+            amounts: ranges(self.amounts)?,
+            meters: earmark_core::MetersAsked::All,
+            dimensions: dimensions("dimensions.", self.dimensions)?,
+            ttl: ttl(self.ttl_ms)?,
+            dispatched: self.dispatched,
+            metadata: metadata(self.metadata)?,
+        }))
+    }
+}
+
 /// Hold amounts.
 ///
 /// Sets amounts aside before a call. All or nothing: a denial changes no counter.
@@ -66,22 +81,7 @@ pub(crate) async fn hold(
     headers: CallHeaders,
     JsonBody(body): JsonBody<HoldBody>,
 ) -> Result<Response, Problem> {
-    let operation = Operation::Hold(HoldRequest {
-        id: HoldId(uuid::Uuid::now_v7().as_u128()),
-        id_is_fresh: true,
-        amounts: ranges(body.amounts)?,
-        meters: earmark_core::MetersAsked::All,
-        dimensions: dimensions("dimensions.", body.dimensions)?,
-        ttl: ttl(body.ttl_ms)?,
-        dispatched: body.dispatched,
-        metadata: metadata(body.metadata)?,
-    });
-    let answer = app.execute(&tenant, headers.command(operation), headers.within).await?;
-    let Outcome::Hold(hold) = &answer.outcome else {
-        return Err(Problem::internal("a hold that holds nothing"));
-    };
-    let reply = HoldReply::of(&tenant, hold, &answer);
-    Ok(metered(made(&answer), &answer, &reply))
+    answer(&app, tenant, headers.command(body.operation()?), headers.within).await
 }
 
 /// What a call used.
@@ -96,6 +96,13 @@ pub(crate) struct SettleBody {
     /// For the ledger.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Box<RawValue>>,
+}
+
+impl SettleBody {
+    pub(super) fn operation(self, hold: HoldId) -> Result<Operation, Problem> {
+        let amounts = amounts(self.amounts)?;
+        Ok(Operation::Settle { hold, amounts, metadata: metadata(self.metadata)? })
+    }
 }
 
 /// Settle a hold.
@@ -113,10 +120,7 @@ pub(crate) async fn settle(
     headers: CallHeaders,
     JsonBody(body): JsonBody<SettleBody>,
 ) -> Result<Response, Problem> {
-    let amounts = amounts(body.amounts)?;
-    let operation = Operation::Settle { hold, amounts, metadata: metadata(body.metadata)? };
-    let answer = app.execute(&tenant, headers.keyless(operation), headers.within).await?;
-    Ok(metered(StatusCode::OK, &answer, &EndedReply::of(&answer)?))
+    answer(&app, tenant, headers.keyless(body.operation(hold)?), headers.within).await
 }
 
 /// Why a hold is given back.
@@ -128,6 +132,13 @@ pub(crate) struct ReleaseBody {
     /// The call never left: meters that a release does not give back are given back, too.
     #[serde(default)]
     unsent: bool,
+}
+
+impl ReleaseBody {
+    pub(super) fn operation(self, hold: HoldId) -> Result<Operation, Problem> {
+        let reason = note("reason", self.reason)?;
+        Ok(Operation::Release { hold, unsent: self.unsent, reason })
+    }
 }
 
 /// Release a hold.
@@ -145,10 +156,7 @@ pub(crate) async fn release(
     headers: CallHeaders,
     JsonBody(body): JsonBody<ReleaseBody>,
 ) -> Result<Response, Problem> {
-    let reason = note("reason", body.reason)?;
-    let operation = Operation::Release { hold, unsent: body.unsent, reason };
-    let answer = app.execute(&tenant, headers.keyless(operation), headers.within).await?;
-    Ok(metered(StatusCode::OK, &answer, &EndedReply::of(&answer)?))
+    answer(&app, tenant, headers.keyless(body.operation(hold)?), headers.within).await
 }
 
 /// How a hold is to go on.
@@ -169,6 +177,17 @@ pub(crate) struct ExtendBody {
     dispatched: bool,
 }
 
+impl ExtendBody {
+    pub(super) fn operation(self, hold: HoldId) -> Result<Operation, Problem> {
+        Ok(Operation::Extend(ExtendRequest {
+            hold,
+            ttl: ttl(self.ttl_ms)?,
+            amounts: ranges(self.amounts)?,
+            dispatched: self.dispatched,
+        }))
+    }
+}
+
 /// Extend a hold.
 ///
 /// Lets it live longer, holds more, or says that its call was sent.
@@ -184,12 +203,5 @@ pub(crate) async fn extend(
     headers: CallHeaders,
     JsonBody(body): JsonBody<ExtendBody>,
 ) -> Result<Response, Problem> {
-    let operation = Operation::Extend(ExtendRequest {
-        hold,
-        ttl: ttl(body.ttl_ms)?,
-        amounts: ranges(body.amounts)?,
-        dispatched: body.dispatched,
-    });
-    let answer = app.execute(&tenant, headers.command(operation), headers.within).await?;
-    Ok(metered(StatusCode::OK, &answer, &ExtendedReply::of(&answer)?))
+    answer(&app, tenant, headers.command(body.operation(hold)?), headers.within).await
 }

@@ -1,6 +1,7 @@
 //! All routes: one file for each resource, put together here.
 
 mod backup;
+mod batch;
 mod charges;
 mod config;
 mod corrections;
@@ -19,9 +20,11 @@ mod upstreams;
 mod usage;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use axum::response::Response;
 use axum::routing::{any, get};
 use earmark_core::{Command, Dimensions, Operation, Outcome, Tenant, TenantId};
 use utoipa_axum::router::OpenApiRouter;
@@ -34,6 +37,7 @@ pub(crate) use gateway::Provider;
 
 use crate::edge;
 use crate::error::Problem;
+use crate::reply::{CallReply, metered};
 use crate::state::App;
 
 /// Everything that is described in OpenAPI.
@@ -46,6 +50,7 @@ pub(crate) fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(holds::extend))
         .routes(routes!(charges::charge))
         .routes(routes!(charges::check))
+        .routes(routes!(batch::batch))
         .routes(routes!(usage::usage))
         .routes(routes!(history::history))
         .routes(routes!(entries::list))
@@ -101,6 +106,18 @@ pub(crate) fn metrics_router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(system::no_method)
         .layer(from_fn_with_state(Arc::clone(&app), edge::answer))
         .with_state(app)
+}
+
+/// Executes a call of the data plane and answers it.
+async fn answer(
+    app: &App,
+    tenant: TenantId,
+    command: Command,
+    within: Option<Duration>,
+) -> Result<Response, Problem> {
+    let answer = app.execute(&tenant, command, within).await?;
+    let (status, reply) = CallReply::of(&tenant, &answer, true)?;
+    Ok(metered(status, &answer, &reply))
 }
 
 /// Looks at a tenant; refused as `tenant_not_found` where there is none.

@@ -36,7 +36,8 @@ fn routes() -> Vec<(Method, String, String)> {
 fn is_data_plane(method: &Method, template: &str) -> bool {
     let below = template.strip_prefix("/v1/tenants/{tenant}/").unwrap_or_default();
     let resource = below.split('/').next().unwrap_or_default();
-    ["holds", "charges", "checks"].contains(&resource)
+    template == "/v1/batch"
+        || ["holds", "charges", "checks"].contains(&resource)
         || (*method == Method::GET && ["usage", "entries"].contains(&resource))
 }
 

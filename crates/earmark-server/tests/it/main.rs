@@ -7,6 +7,8 @@
     reason = "helpers of tests fail as tests do; clippy knows only the functions marked as tests"
 )]
 
+mod batch;
+mod batch_alike;
 mod codes;
 mod connections;
 mod control;

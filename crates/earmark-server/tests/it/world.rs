@@ -200,6 +200,13 @@ impl World {
         Reply::of(request.header("Idempotency-Key", key).body(body.to_string())).await
     }
 
+    /// The results of a batch.
+    pub(crate) async fn batch(&self, operations: impl Into<Value>) -> Vec<Value> {
+        let body = json!({"operations": operations.into()});
+        let reply = self.post("/v1/batch", body).await.expect(200);
+        reply.body["results"].as_array().unwrap().clone()
+    }
+
     /// What a limit of a tenant has used and held.
     pub(crate) async fn counts(&self, tenant: &str, limit: &str) -> (i64, i64) {
         let usage = self.get(&format!("/v1/tenants/{tenant}/usage")).await.expect(200);
