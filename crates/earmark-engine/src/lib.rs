@@ -36,7 +36,7 @@ mod sweeper;
 mod worker;
 
 pub use config::ConfigError;
-pub use earmark_store::{document, records};
+pub use earmark_store::{document, outbox, records};
 pub use error::CallError;
 pub use guard::HoldGuard;
 pub use observe::{BatchObservation, NotObserved, Observe};

@@ -28,6 +28,7 @@ mod load;
 mod log;
 mod migrate;
 mod open;
+mod outbox;
 mod read;
 mod recovery;
 mod rows;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use earmark_core::{TenantId, TimestampMs};
 use earmark_store::clock::{Clock, SystemClock};
+use earmark_store::outbox::Outbox;
 use earmark_store::records::{
     ApiKeyRecord, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage,
     TenantQuery,
@@ -131,6 +132,11 @@ impl SqliteStore {
         Ok(found)
     }
 
+    /// The store's time (R8).
+    pub(crate) fn now(&self) -> TimestampMs {
+        self.clock.now()
+    }
+
     fn writing(&self) -> Result<&Writing, StoreError> {
         let reads = || StoreError::Unavailable("opened for reading only".into());
         self.writing.as_ref().ok_or_else(reads)
@@ -146,7 +152,7 @@ impl SqliteStore {
 
     /// Changes something outside of batches, off the async threads. A disk that fails here has
     /// failed for batches, too.
-    async fn change<T: Send + 'static>(
+    pub(crate) async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -162,19 +168,25 @@ impl SqliteStore {
         changed.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
     }
 
+    /// Waits until the tables have what was committed, if this process writes.
+    pub(crate) async fn reach_all(&self) -> Result<(), StoreError> {
+        match &self.writing {
+            Some(writing) => writing.folder.reach_all().await,
+            None => Ok(()),
+        }
+    }
+
     /// Asks about what batches write: whatever was committed when it was asked is seen.
-    async fn read_batches<T: Send + 'static>(
+    pub(crate) async fn read_batches<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if let Some(writing) = &self.writing {
-            writing.folder.reach_all().await?;
-        }
+        self.reach_all().await?;
         self.read(question).await
     }
 
     /// Asks a question on a reader connection, off the async threads.
-    async fn read<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -325,6 +337,10 @@ impl Records for SqliteStore {
             );
             revoked.map(|rows| rows == 1).map_err(sqlite)
         }))
+    }
+
+    fn outbox(&self) -> &dyn Outbox {
+        self
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<TimestampMs, StoreError>> {

@@ -8,6 +8,7 @@ use earmark_core::{
     Account, Counter, CounterKey, DimensionKey, EventKind, Loaded, Need, TenantId, TimestampMs,
 };
 use earmark_store::memory::{CommitFault, Faults, MemoryStore, MemoryTxn};
+use earmark_store::outbox::Outbox;
 use earmark_store::records::{
     ApiKeyRecord, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage,
     TenantQuery,
@@ -372,6 +373,10 @@ impl Records for Stage {
         at: Option<TimestampMs>,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
         self.store.revoke_api_key(id, at)
+    }
+
+    fn outbox(&self) -> &dyn Outbox {
+        self.store.outbox()
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<TimestampMs, StoreError>> {

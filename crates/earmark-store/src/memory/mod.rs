@@ -5,6 +5,7 @@
 //! core rules; nothing in it is durable.
 
 mod faults;
+mod outbox;
 mod state;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,7 @@ use earmark_core::bounds::DUE_HOLDS_PER_ROUND;
 use earmark_core::{Account, HoldId, Need, PlanName, TenantId, TimestampMs};
 
 use crate::clock::Clock;
+use crate::outbox::Outbox;
 use crate::records::{
     ApiKeyRecord, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery, TenantPage,
     TenantQuery,
@@ -351,6 +353,10 @@ impl Records for MemoryStore {
             self.write(vec![Write::ApiKey(Box::new(ApiKeyRecord { revoked, ..key }))]);
             Ok(true)
         })
+    }
+
+    fn outbox(&self) -> &dyn Outbox {
+        self
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<TimestampMs, StoreError>> {

@@ -8,6 +8,7 @@ use earmark_core::{
     TenantId, TimestampMs,
 };
 
+use super::outbox::OutboxRows;
 use super::through;
 use crate::document::{ConfigDocument, PlanDocument};
 use crate::records::{
@@ -20,6 +21,7 @@ pub(super) struct State {
     pub(super) tenants: BTreeMap<TenantId, TenantRows>,
     pub(super) batches: BTreeSet<u128>,
     pub(super) api_keys: BTreeMap<String, ApiKeyRecord>,
+    pub(super) outbox: OutboxRows,
     pub(super) config_version: i64,
     document: ConfigDocument,
     /// Version of each plan and whether it is retired.
@@ -36,7 +38,6 @@ pub(super) struct TenantRows {
     keys: BTreeMap<IdempotencyKey, KeyRow>,
     combinations: BTreeMap<CombinationKey, i64>,
     entries: Vec<Entry>,
-    events: Vec<Event>,
 }
 
 /// One row written.
@@ -53,6 +54,7 @@ pub(super) enum Write {
     Batch(u128),
     Config(Box<ConfigChange>),
     ApiKey(Box<ApiKeyRecord>),
+    Outbox(Box<OutboxRows>),
 }
 
 /// What an account's changes write.
@@ -95,7 +97,6 @@ impl TenantRows {
             keys: BTreeMap::new(),
             combinations: BTreeMap::new(),
             entries: Vec::new(),
-            events: Vec::new(),
         }
     }
 
@@ -117,6 +118,8 @@ impl State {
             Write::ApiKey(record) => {
                 self.api_keys.insert(record.id.clone(), *record);
             }
+            Write::Event(id, event) => self.outbox.push(id, *event),
+            Write::Outbox(rows) => self.outbox = *rows,
             Write::Tenant(id, tenant) => match self.tenants.get_mut(&id) {
                 Some(rows) => rows.tenant = *tenant,
                 None => {
@@ -133,8 +136,7 @@ impl State {
         | Write::Grant(id, ..)
         | Write::Key(id, ..)
         | Write::Combination(id, ..)
-        | Write::Entry(id, ..)
-        | Write::Event(id, ..)) = &write
+        | Write::Entry(id, ..)) = &write
         else {
             return;
         };
@@ -157,7 +159,6 @@ impl State {
             }
             Write::Combination(_, key, by) => *rows.combinations.entry(key).or_default() += by,
             Write::Entry(_, entry) => rows.entries.push(*entry),
-            Write::Event(_, event) => rows.events.push(*event),
             _ => {}
         }
     }
