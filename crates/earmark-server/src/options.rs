@@ -8,6 +8,7 @@ use crate::bounds::{ADMIN_KEY_CHARS_MIN, DRAIN_DEFAULT};
 use crate::gateway::GatewayRoutes;
 use crate::keys::digest_of;
 use crate::tls::Tls;
+use crate::webhooks::WebhookOptions;
 
 /// How a server is opened.
 pub struct ServerOptions {
@@ -23,6 +24,8 @@ pub struct ServerOptions {
     pub upstreams: Vec<UpstreamInfo>,
     /// What answers below `/openai` and `/anthropic`; `None` refuses everything there.
     pub gateway: Option<Arc<dyn GatewayRoutes>>,
+    /// How events are delivered.
+    pub webhooks: WebhookOptions,
     /// How long streams may go on after a shutdown began.
     pub drain: Duration,
 }
@@ -37,6 +40,7 @@ impl ServerOptions {
             admin_keys: Vec::new(),
             upstreams: Vec::new(),
             gateway: None,
+            webhooks: WebhookOptions::default(),
             drain: DRAIN_DEFAULT,
         }
     }

@@ -14,6 +14,7 @@ use crate::keys::KeyIndex;
 use crate::metrics::Metrics;
 use crate::options::{AdminKey, ServerOptions, UpstreamInfo};
 use crate::serve::ServeError;
+use crate::webhooks::Webhooks;
 
 /// The state of a server.
 pub(crate) struct App {
@@ -26,6 +27,7 @@ pub(crate) struct App {
     pub(crate) admin_keys: Vec<AdminKey>,
     pub(crate) upstreams: Vec<UpstreamInfo>,
     pub(crate) gateway: Option<Arc<dyn GatewayRoutes>>,
+    pub(crate) webhooks: Webhooks,
     /// Whether a shutdown has begun: load balancers are told to look elsewhere.
     pub(crate) draining: AtomicBool,
 }
@@ -49,6 +51,7 @@ impl App {
             admin_keys: options.admin_keys,
             upstreams: options.upstreams,
             gateway: options.gateway,
+            webhooks: Webhooks::new(options.webhooks),
             draining: AtomicBool::new(false),
         }))
     }

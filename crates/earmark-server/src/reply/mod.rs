@@ -1,6 +1,8 @@
 //! The shapes that leave: one type for each, made from core's types and never the other way.
 
+mod endpoint;
 mod entry;
+mod event;
 mod grant;
 mod hold;
 mod key;
@@ -8,7 +10,9 @@ mod limit;
 mod problem;
 mod tenant;
 
+pub(crate) use endpoint::{EndpointReply, EndpointSecretReply, EndpointsReply};
 pub(crate) use entry::{EntriesReply, EntryReply};
+pub(crate) use event::{EventMessage, EventReply, EventsReply};
 pub(crate) use grant::GrantReply;
 pub(crate) use hold::{EndedReply, ExtendedReply, HoldDetail, HoldReply, HoldsReply};
 pub(crate) use key::{KeyReply, KeysReply, NewKeyReply};

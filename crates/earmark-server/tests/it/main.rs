@@ -10,6 +10,7 @@
 mod codes;
 mod connections;
 mod control;
+mod events;
 mod exact;
 mod gateway;
 mod holds;
@@ -19,6 +20,8 @@ mod logs;
 mod malformed;
 mod plans;
 mod reading;
+mod receiver;
 mod system;
 mod tls;
+mod webhooks;
 mod world;
