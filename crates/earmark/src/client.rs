@@ -67,6 +67,7 @@ impl Client {
         let quota = Quota::open(store, options).await?;
         let mut options = ServerOptions::new(settings.listen);
         options.admin_keys = vec![admin_key];
+        options.webhooks.allow_private = settings.webhook_allow_private;
         let router = earmark_server::router(quota.clone(), metrics, options).await?;
         Ok(Self { key, way: Way::Here { router, quota } })
     }

@@ -22,6 +22,9 @@ pub struct ConfigFile {
     pub tls_key: Option<PathBuf>,
     /// Where `/metrics` is served without a key and without TLS, on a listener of its own.
     pub metrics_listen: Option<String>,
+    /// Whether webhook endpoints may be at private addresses, and speak http; then whoever has an
+    /// admin key can reach what only this machine reaches.
+    pub webhook_allow_private: Option<bool>,
     /// The data directory.
     pub data: Option<PathBuf>,
     /// `sqlite`.

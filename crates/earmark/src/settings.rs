@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<TlsFiles>,
     /// Where metrics are served without a key.
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Whether webhook endpoints may be at private addresses.
+    pub(crate) webhook_allow_private: bool,
     /// The admin key from the environment.
     pub(crate) admin_key: Option<String>,
     /// The file, and where it is.
@@ -35,8 +37,9 @@ pub(crate) struct Settings {
 impl Settings {
     /// Reads the file and lays flags and environment over it.
     pub(crate) fn read(arguments: SettingsArgs) -> anyhow::Result<Self> {
-        let SettingsArgs { data, config, store, listen, tls_cert, tls_key, admin_key, json } =
-            arguments;
+        let SettingsArgs {
+            data, config, store, listen, tls_cert, tls_key, admin_key, json, ..
+        } = arguments;
         let file = read_file(config)?;
         let from_file = file.as_ref().map(|(_, file)| file);
         let store = store.or_else(|| from_file.and_then(|file| file.store.clone()));
@@ -64,6 +67,10 @@ impl Settings {
             metrics_listen: metrics_listen
                 .map(|text| address("metrics_listen", text))
                 .transpose()?,
+            webhook_allow_private: arguments
+                .webhook_allow_private
+                .or_else(|| from_file.and_then(|file| file.webhook_allow_private))
+                .unwrap_or(false),
             admin_key,
             file,
             json,
