@@ -130,8 +130,11 @@ pub const EVENT_KEEP: Duration = Duration::from_secs(30 * 86_400);
 /// How often old events are pruned and deliveries counted.
 pub const EVENTS_UPKEEP_EVERY: Duration = Duration::from_secs(15);
 
-/// Events that one pruning looks at: with that often, some 30 a second.
+/// Old events that one transaction prunes: some milliseconds, in which no batch is folded.
 pub const EVENTS_PRUNED_AT_ONCE: usize = 500;
+
+/// Such transactions at a time: in all, more events than are planned meanwhile.
+pub const EVENT_PRUNINGS_MAX: usize = 40;
 
 /// How long the secret before a new one signs, too, unless the request says: a day to deploy.
 pub const SECRET_OVERLAP_MS_DEFAULT: i64 = 86_400_000;

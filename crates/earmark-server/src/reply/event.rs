@@ -77,7 +77,7 @@ pub(crate) struct DeliveryReply {
     state: &'static str,
     /// Attempts so far.
     attempts: i64,
-    /// When it is tried next, at the earliest; null when it is done.
+    /// When it is tried next, at the earliest; null when it is done, or being tried now.
     #[schema(required, format = DateTime)]
     next_attempt_at: Option<String>,
     /// When it was delivered or given up; null while it is pending.

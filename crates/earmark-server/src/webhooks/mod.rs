@@ -35,8 +35,8 @@ use send::{Sender, Sent};
 pub(crate) use sign::{new_secret, shown};
 
 use crate::bounds::{
-    ATTEMPTS_PER_ENDPOINT_MAX, CLAIM_MAX, EVENT_KEEP, EVENTS_DRAIN_MAX, EVENTS_EVERY,
-    EVENTS_PRUNED_AT_ONCE, EVENTS_UPKEEP_EVERY, WEBHOOK_TIMEOUT,
+    ATTEMPTS_PER_ENDPOINT_MAX, CLAIM_MAX, EVENT_KEEP, EVENT_PRUNINGS_MAX, EVENTS_DRAIN_MAX,
+    EVENTS_EVERY, EVENTS_PRUNED_AT_ONCE, EVENTS_UPKEEP_EVERY, WEBHOOK_TIMEOUT,
 };
 use crate::state::App;
 
@@ -158,9 +158,11 @@ impl Deliverer {
             self.app.metrics.deliveries(counts);
         }
         let keep_ms = i64::try_from(EVENT_KEEP.as_millis()).unwrap_or(i64::MAX);
-        match outbox.prune_events(keep_ms, EVENTS_PRUNED_AT_ONCE).await {
-            Ok(0) | Err(_) => {}
-            Ok(events) => tracing::debug!(events, "old events are pruned"),
+        for _ in 0..EVENT_PRUNINGS_MAX {
+            match outbox.prune_events(keep_ms, EVENTS_PRUNED_AT_ONCE).await {
+                Ok(EVENTS_PRUNED_AT_ONCE) => {}
+                Ok(_) | Err(_) => break,
+            }
         }
     }
 }
