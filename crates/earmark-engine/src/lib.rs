@@ -39,7 +39,7 @@ mod upkeep;
 mod worker;
 
 pub use config::ConfigError;
-pub use earmark_store::{document, records};
+pub use earmark_store::{document, outbox, records};
 pub use error::CallError;
 pub use guard::HoldGuard;
 pub use observe::{BatchObservation, NotObserved, Observe};

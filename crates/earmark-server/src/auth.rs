@@ -163,10 +163,10 @@ impl<T: PathName> FromRequestParts<Arc<App>> for Named<T> {
     }
 }
 
-/// The id of a key in the path: looked for, never parsed.
-pub(crate) struct KeyId(pub(crate) String);
+/// The id of a key, an event or an endpoint in the path: looked for, never parsed.
+pub(crate) struct Id(pub(crate) String);
 
-impl FromRequestParts<Arc<App>> for KeyId {
+impl FromRequestParts<Arc<App>> for Id {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {

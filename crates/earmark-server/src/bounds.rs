@@ -101,6 +101,54 @@ pub const DETAIL_CHARS_MAX: usize = 400;
 /// second.
 pub const KEYS_EVERY: Duration = Duration::from_millis(700);
 
+/// Webhook endpoints of a server: each event is sent to each, so who needs more passes events
+/// on.
+pub const ENDPOINTS_MAX: usize = 32;
+
+/// Bytes of an endpoint's URL: what common servers take.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
+
+/// Characters of what was wrong with an attempt, as it is kept.
+pub const WEBHOOK_ERROR_CHARS_MAX: usize = 200;
+
+/// How long an attempt to deliver may take: what common senders of webhooks wait.
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long an unused connection to an endpoint is kept: below the 60 s after which common
+/// load balancers drop theirs.
+pub const WEBHOOK_POOL_IDLE: Duration = Duration::from_secs(50);
+
+/// Attempts under way at one endpoint: what it may keep waiting, and nobody else.
+pub const ATTEMPTS_PER_ENDPOINT_MAX: usize = 4;
+
+/// How long a claim on a delivery lasts: an attempt, and what keeping its end may take on a
+/// busy store.
+pub const CLAIM_MAX: Duration = Duration::from_secs(90);
+
+/// How often new events and due deliveries are looked for.
+pub const EVENTS_EVERY: Duration = Duration::from_secs(1);
+
+/// How long attempts may take to end at a shutdown.
+pub const EVENTS_DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// How long events are kept, whatever became of them; pending ones longer.
+pub const EVENT_KEEP: Duration = Duration::from_secs(30 * 86_400);
+
+/// How often old events are pruned and deliveries counted.
+pub const EVENTS_UPKEEP_EVERY: Duration = Duration::from_secs(15);
+
+/// Old events that one transaction prunes: some milliseconds, in which no batch is folded.
+pub const EVENTS_PRUNED_AT_ONCE: usize = 500;
+
+/// Such transactions at a time: in all, more events than are planned meanwhile.
+pub const EVENT_PRUNINGS_MAX: usize = 40;
+
+/// How long the secret before a new one signs, too, unless the request says: a day to deploy.
+pub const SECRET_OVERLAP_MS_DEFAULT: i64 = 86_400_000;
+
+/// The longest it may: a secret that is replaced should end.
+pub const SECRET_OVERLAP_MS_MAX: i64 = 30 * 86_400_000;
+
 /// Characters of an admin key that somebody configures.
 pub const ADMIN_KEY_CHARS_MIN: usize = 32;
 

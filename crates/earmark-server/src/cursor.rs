@@ -37,6 +37,23 @@ impl Place for EntryPlace {
     }
 }
 
+/// An event, by its place in the order of commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EventPlace(pub(crate) i64);
+
+impl Place for EventPlace {
+    const LIST: char = 'v';
+
+    fn write(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let place = Self(text.parse().ok().filter(|number| 0 < *number)?);
+        (place.write() == text).then_some(place)
+    }
+}
+
 impl Place for HoldId {
     const LIST: char = 'h';
 
@@ -88,6 +105,8 @@ mod tests {
         let cursor = write(&place);
         assert_eq!(read::<EntryPlace>(&cursor).unwrap(), place);
         assert!(read::<HoldId>(&cursor).is_err());
+        assert_eq!(read::<EventPlace>(&write(&EventPlace(7))).unwrap(), EventPlace(7));
+        assert!(read::<EventPlace>(&write(&EventPlace(0))).is_err());
         let tenant = TenantId::new(&"x".repeat(128)).unwrap();
         assert_eq!(read::<TenantId>(&write(&tenant)).unwrap(), tenant);
         for bad in ["", "e", "Zm9v", "ZTEuMA==", "ZTAuMA", "ZTAxLjA", &"A".repeat(300)] {

@@ -3,6 +3,7 @@
 //! ```text
 //! listener ─▶ edge (request id, span, bounds) ─▶ key and scope ─▶ route ─▶ engine
 //!                                                    └─ /openai, /anthropic ─▶ gateway
+//! store's outbox ─▶ webhooks ─▶ endpoints
 //! ```
 //!
 //! # How a program uses it
@@ -61,6 +62,7 @@ mod stalled;
 mod state;
 mod tls;
 mod unread;
+mod webhooks;
 
 pub use gateway::{GatewayCaller, GatewayFuture, GatewayRoutes};
 pub use keys::{KeyOf, new_key};
@@ -69,3 +71,4 @@ pub use openapi::openapi;
 pub use options::{AdminKey, AdminKeyError, ServerOptions, UpstreamInfo};
 pub use serve::{Bound, ServeError, Server, router};
 pub use tls::{Certificate, Tls, TlsError, Validity};
+pub use webhooks::WebhookOptions;

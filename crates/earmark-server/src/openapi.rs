@@ -30,6 +30,7 @@ use crate::routes::{by_status, described, provider_docs};
         (name = "tenants", description = "Customers"),
         (name = "corrections", description = "Grants, adjustments, restarts"),
         (name = "keys", description = "API keys"),
+        (name = "events", description = "What receivers are told by webhooks, and who is"),
         (name = "plans", description = "Named sets of limits"),
         (name = "config", description = "Meters, plans and defaults as one document"),
         (name = "gateway", description = "Providers' own routes, metered"),
@@ -61,7 +62,7 @@ const PATH_PARAMETERS: &[(&str, &str)] = &[
     ("tenant", "The tenant"),
     ("hold", "The hold, as it was answered"),
     ("plan", "The plan"),
-    ("id", "The key's id"),
+    ("id", "The id, as it was answered"),
 ];
 
 /// The description of the whole API, for clients and for the committed file.

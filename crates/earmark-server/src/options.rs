@@ -9,6 +9,7 @@ use crate::bounds::{ADMIN_KEY_CHARS_MIN, DRAIN_DEFAULT};
 use crate::gateway::GatewayRoutes;
 use crate::keys::digest_of;
 use crate::tls::Tls;
+use crate::webhooks::WebhookOptions;
 
 /// How a server is opened.
 pub struct ServerOptions {
@@ -26,6 +27,8 @@ pub struct ServerOptions {
     pub gateway: Option<Arc<dyn GatewayRoutes>>,
     /// Where backups are made; `None` makes none.
     pub backups: Option<PathBuf>,
+    /// How events are delivered.
+    pub webhooks: WebhookOptions,
     /// How long streams may go on after a shutdown began.
     pub drain: Duration,
 }
@@ -41,6 +44,7 @@ impl ServerOptions {
             upstreams: Vec::new(),
             gateway: None,
             backups: None,
+            webhooks: WebhookOptions::default(),
             drain: DRAIN_DEFAULT,
         }
     }

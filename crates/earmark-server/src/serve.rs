@@ -31,6 +31,7 @@ use crate::routes;
 use crate::stalled::NoStall;
 use crate::state::App;
 use crate::tls::Tls;
+use crate::webhooks::deliver;
 
 /// The HTTP server; see the crate's first page for how it is used.
 pub struct Server;
@@ -93,7 +94,8 @@ impl Server {
 }
 
 /// All routes over a quota, without a listener: for programs that serve them themselves.
-/// Revocations by other nodes are not noticed; [`Bound::run`] does that.
+/// Revocations by other nodes are not noticed and no events are delivered; [`Bound::run`] does
+/// that.
 pub async fn router(
     quota: Quota,
     metrics: Arc<Metrics>,
@@ -144,6 +146,8 @@ impl Bound {
         }
         let (stop, stopped) = watch::channel(());
         let refreshing = tokio::spawn(refresh(Arc::clone(&app), stopped));
+        let (stop_events, events_stopped) = watch::channel(());
+        let delivering = tokio::spawn(deliver(Arc::clone(&app), events_stopped));
         let ended = tokio::select! {
             () = shutdown => None,
             () = app.quota.failed() => Some(Err(ServeError::StoreFailed)),
@@ -153,6 +157,7 @@ impl Bound {
         tracing::info!("shutting down: finishing what has begun");
         handle.graceful_shutdown(Some(if ended.is_none() { drain } else { FAILED_DRAIN_MAX }));
         end_idle.send_replace(true);
+        drop(stop_events);
         let drained = async {
             let result = match ended {
                 Some(result) => result,
@@ -165,6 +170,7 @@ impl Bound {
         let result = drained_or_cut(drained, cut, &handle).await;
         drop(stop);
         let _ = refreshing.await;
+        let _ = delivering.await;
         app.quota.close().await;
         result
     }

@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::options::{AdminKey, ServerOptions, UpstreamInfo};
 use crate::routes::LastBackup;
 use crate::serve::ServeError;
+use crate::webhooks::Webhooks;
 
 /// The state of a server.
 pub(crate) struct App {
@@ -30,6 +31,7 @@ pub(crate) struct App {
     pub(crate) gateway: Option<Arc<dyn GatewayRoutes>>,
     pub(crate) backups: Option<PathBuf>,
     pub(crate) last_backup: LastBackup,
+    pub(crate) webhooks: Webhooks,
     /// Whether a shutdown has begun: load balancers are told to look elsewhere.
     pub(crate) draining: AtomicBool,
 }
@@ -55,6 +57,7 @@ impl App {
             gateway: options.gateway,
             backups: options.backups,
             last_backup: LastBackup::default(),
+            webhooks: Webhooks::new(options.webhooks),
             draining: AtomicBool::new(false),
         }))
     }

@@ -4,10 +4,11 @@ CREATE TABLE log (
   log_id      INTEGER NOT NULL,          -- the log that belongs to these tables
   folded      INTEGER NOT NULL,          -- number of the last batch that is in them
   last_entry  INTEGER NOT NULL,          -- largest entry_no ever
+  last_event  INTEGER NOT NULL,          -- largest event_no ever
   is_closed   INTEGER NOT NULL           -- 1: all is here, the log is gone
 ) STRICT;
 
-INSERT INTO log VALUES (1, 0, 0, 0, 1);
+INSERT INTO log VALUES (1, 0, 0, 0, 0, 1);
 
 -- Amounts are whole numbers, times are milliseconds since 1970 in UTC, nested parts are JSON.
 
@@ -177,9 +178,12 @@ CREATE TABLE combination (
   PRIMARY KEY (tenant_id, limit_name, window)
 ) STRICT, WITHOUT ROWID;
 
+-- What somebody is to be told of, in order of commits. Batches only add to it: how far an event
+-- is stands in delivery.
 CREATE TABLE outbox (
+  event_no    INTEGER NOT NULL PRIMARY KEY,
+  event_id    TEXT NOT NULL,             -- evt_..., the same for the same event
   tenant_id   TEXT NOT NULL,
-  event_id    TEXT NOT NULL,
   at_ms       INTEGER NOT NULL,
   kind        TEXT NOT NULL,
   limit_name  TEXT NOT NULL,
@@ -187,9 +191,51 @@ CREATE TABLE outbox (
   window      TEXT NOT NULL,
   amount      INTEGER NOT NULL,
   used        INTEGER NOT NULL,
-  threshold   TEXT,
-  PRIMARY KEY (tenant_id, event_id)
+  threshold   INTEGER,                   -- limit_reached: in ten-thousandths of the amount
+  day         TEXT                       -- UTC day, of those that tell once a day
+) STRICT;
+
+-- Not unique: a counter that was forgotten may tell the same again.
+CREATE INDEX outbox_id ON outbox (event_id);
+
+CREATE INDEX outbox_tenant ON outbox (tenant_id, event_no);
+
+-- Up to which event deliveries are planned (one row).
+CREATE TABLE outbox_plan (
+  id          INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+  planned     INTEGER NOT NULL           -- event_no
+) STRICT;
+
+INSERT INTO outbox_plan VALUES (1, 0);
+
+CREATE TABLE webhook_endpoint (
+  endpoint_id      TEXT NOT NULL PRIMARY KEY,
+  url              TEXT NOT NULL,
+  description      TEXT,
+  events           TEXT,                 -- ["limit_reached"], or null for all
+  secret           BLOB NOT NULL,        -- in clear: it signs
+  former_secret    BLOB,                 -- signs, too, until
+  former_until_ms  INTEGER,
+  enabled          INTEGER NOT NULL,
+  disabled_because TEXT,
+  created_ms       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE delivery (
+  event_no    INTEGER NOT NULL,
+  endpoint_id TEXT NOT NULL,
+  state       TEXT NOT NULL,             -- pending, delivered, dead
+  attempts    INTEGER NOT NULL,          -- that have begun
+  at_ms       INTEGER NOT NULL,          -- next attempt, or end of the claim, or when it ended
+  claimed     INTEGER NOT NULL,          -- 1: an attempt is under way
+  status      INTEGER,                   -- of the last reply
+  error       TEXT,                      -- of the last attempt
+  PRIMARY KEY (event_no, endpoint_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX delivery_due ON delivery (endpoint_id, at_ms) WHERE state = 'pending';
+
+CREATE INDEX delivery_state ON delivery (state, event_no);
 
 CREATE TABLE plan (
   name        TEXT NOT NULL,

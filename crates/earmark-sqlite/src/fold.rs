@@ -42,9 +42,11 @@ pub(crate) fn fold(
 ) -> Result<(), FoldError> {
     let images = last_images(batches)?;
     connection.execute_batch("BEGIN IMMEDIATE")?;
-    let written = write(connection, &images).and_then(|last_entry| {
-        let sql = "UPDATE log SET folded = ?1, last_entry = max(last_entry, ?2)";
-        connection.prepare_cached(sql)?.execute([through.cast_signed(), last_entry])?;
+    let written = write(connection, &images).and_then(|last| {
+        let sql = "UPDATE log SET folded = ?1, last_entry = max(last_entry, ?2), \
+                   last_event = max(last_event, ?3)";
+        let values = [through.cast_signed(), last.entry, last.event];
+        connection.prepare_cached(sql)?.execute(values)?;
         connection.execute_batch("COMMIT")
     });
     if written.is_err() && !connection.is_autocommit() {
@@ -76,16 +78,28 @@ fn last_images(batches: &[Vec<u8>]) -> Result<Vec<LastImage<'_>>, NoImage> {
             }
         }
     }
-    // Entries come in the order of their numbers; of the others, equal prefixes lie together.
+    // What is numbered comes in the order of its numbers; of the others, equal prefixes lie
+    // together.
     found.sort_by_key(|LastImage { image, .. }| {
-        (image.table, if image.table == Table::Entry { &[] } else { image.key })
+        (image.table, if is_numbered(image.table) { &[] } else { image.key })
     });
     Ok(found)
 }
 
-/// Writes images and returns the largest number of an entry, 0 if there is none.
-fn write(connection: &Connection, images: &[LastImage<'_>]) -> rusqlite::Result<i64> {
-    let mut last_entry = 0;
+/// Whether the key is a number that all tenants share.
+fn is_numbered(table: Table) -> bool {
+    matches!(table, Table::Entry | Table::Outbox)
+}
+
+/// The largest numbers that were written, 0 where there was none.
+#[derive(Default)]
+struct LastNumbers {
+    entry: i64,
+    event: i64,
+}
+
+fn write(connection: &Connection, images: &[LastImage<'_>]) -> rusqlite::Result<LastNumbers> {
+    let mut last = LastNumbers::default();
     for of_table in images.chunk_by(|one, next| one.image.table == next.image.table) {
         let Some(LastImage { image: Image { table, .. }, .. }) = of_table.first() else { continue };
         let inherited = table.layout().inherited;
@@ -101,14 +115,15 @@ fn write(connection: &Connection, images: &[LastImage<'_>]) -> rusqlite::Result<
                 value => Some(value),
             };
             execute(&mut upsert, image.values().enumerate().filter_map(inherits))?;
-            if *table == Table::Entry
+            if is_numbered(*table)
                 && let Some(ValueRef::Integer(number)) = image.values().next()
             {
-                last_entry = last_entry.max(number);
+                let last = if *table == Table::Entry { &mut last.entry } else { &mut last.event };
+                *last = number.max(*last);
             }
         }
     }
-    Ok(last_entry)
+    Ok(last)
 }
 
 fn execute<'b>(

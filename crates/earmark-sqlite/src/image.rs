@@ -199,10 +199,11 @@ const ENTRY: Layout = Layout {
 
 const OUTBOX: Layout = Layout {
     name: "outbox",
-    key: 2,
+    key: 1,
     columns: &[
-        "tenant_id",
+        "event_no",
         "event_id",
+        "tenant_id",
         "at_ms",
         "kind",
         "limit_name",
@@ -211,6 +212,7 @@ const OUTBOX: Layout = Layout {
         "amount",
         "used",
         "threshold",
+        "day",
     ],
     inherited: None,
 };

@@ -30,6 +30,7 @@ mod load;
 mod log;
 mod migrate;
 mod open;
+mod outbox;
 mod prune;
 mod read;
 mod recovery;

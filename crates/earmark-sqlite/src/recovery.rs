@@ -12,6 +12,8 @@ use rusqlite::{Connection, params};
 use crate::error::OpenError;
 use crate::fold::{FoldError, fold};
 use crate::log::{self, Log, ReadError, Record};
+use crate::outbox;
+use crate::save::NextNumbers;
 
 /// Bytes of batches that are folded at a time.
 const FOLD_BYTES: usize = 8 << 20;
@@ -26,8 +28,7 @@ const CATCH_UP_STEP: Duration = Duration::from_millis(10);
 pub(crate) struct Recovered {
     pub(crate) connection: Connection,
     pub(crate) log: Log,
-    /// Number of the next entry.
-    pub(crate) next_entry: i64,
+    pub(crate) next: NextNumbers,
 }
 
 /// Row of table `log`.
@@ -92,10 +93,14 @@ pub(crate) fn open(connection: Connection, directory: &Path) -> Result<Recovered
     let log = Log::create(directory, id.cast_unsigned(), folded)
         .map_err(|error| OpenError::Io { path: first, error })?;
     connection.execute("UPDATE log SET log_id = ?1, is_closed = 0", [id]).map_err(sqlite)?;
-    let next_entry = connection
-        .query_row("SELECT last_entry + 1 FROM log", [], |row| row.get(0))
+    let next = connection
+        .query_row("SELECT last_entry + 1, last_event + 1 FROM log", [], |row| {
+            Ok(NextNumbers { entry: row.get(0)?, event: row.get(1)? })
+        })
         .map_err(sqlite)?;
-    Ok(Recovered { connection, log, next_entry })
+    // Who had claimed deliveries is gone, or the directory would be locked.
+    outbox::free_claims(&connection).map_err(sqlite)?;
+    Ok(Recovered { connection, log, next })
 }
 
 fn fold_all(

@@ -35,6 +35,17 @@ macro_rules! columns {
         "seq, line, at_ms, kind, meter, amount, counters, grants, \
     dimensions, hold_id, grant_id, late, overrun, detail, reason, author, metadata, previous"
     };
+    (event) => {
+        "o.event_no, o.event_id, o.tenant_id, o.at_ms, o.kind, o.limit_name, o.dimensions, \
+    o.window, o.amount, o.used, o.threshold, o.day"
+    };
+    (delivery) => {
+        "endpoint_id, state, attempts, at_ms, claimed, status, error"
+    };
+    (endpoint) => {
+        "endpoint_id, url, description, events, secret, former_secret, former_until_ms, \
+    enabled, disabled_because, created_ms"
+    };
     (api_key) => {
         "key_id, kind, tenant_id, user, name, digest, created_ms, revoked_ms"
     };
@@ -60,21 +71,21 @@ pub(crate) fn select<T>(
     Ok(found)
 }
 
-fn get<T: rusqlite::types::FromSql>(row: &Row<'_>, column: usize) -> RowResult<T> {
+pub(crate) fn get<T: rusqlite::types::FromSql>(row: &Row<'_>, column: usize) -> RowResult<T> {
     row.get(column).map_err(sqlite)
 }
 
-fn text<'r>(row: &'r Row<'_>, column: usize) -> RowResult<&'r str> {
+pub(crate) fn text<'r>(row: &'r Row<'_>, column: usize) -> RowResult<&'r str> {
     let value = row.get_ref(column).map_err(sqlite)?;
     value.as_str().map_err(|error| StoreError::Damaged(error.to_string()))
 }
 
-fn optional_text<'r>(row: &'r Row<'_>, column: usize) -> RowResult<Option<&'r str>> {
+pub(crate) fn optional_text<'r>(row: &'r Row<'_>, column: usize) -> RowResult<Option<&'r str>> {
     let value = row.get_ref(column).map_err(sqlite)?;
     value.as_str_or_null().map_err(|error| StoreError::Damaged(error.to_string()))
 }
 
-fn time(row: &Row<'_>, column: usize) -> RowResult<TimestampMs> {
+pub(crate) fn time(row: &Row<'_>, column: usize) -> RowResult<TimestampMs> {
     get(row, column).map(TimestampMs)
 }
 
@@ -86,7 +97,7 @@ fn digest(row: &Row<'_>, column: usize) -> RowResult<Option<[u8; 32]>> {
         .transpose()
 }
 
-fn damaged(what: &str) -> StoreError {
+pub(crate) fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(what.to_owned())
 }
 

@@ -1,26 +1,35 @@
 //! Saving: final row states of a batch, as images for log and tables.
 
 use earmark_core::{
-    Account, Changes, Counter, CounterKey, Entry, Event, EventKind, Grant, Hold, KeyRow, RowChange,
-    Tenant, TenantChange,
+    Account, Changes, Counter, CounterKey, Entry, Event, Grant, Hold, KeyRow, RowChange, Tenant,
+    TenantChange,
 };
+use earmark_store::outbox::event_id;
 use earmark_store::records::HoldStateFilter;
-use earmark_store::rows::{self, counter, entry, hold, key, tenant};
+use earmark_store::rows::{self, counter, entry, event, hold, key, tenant};
 
 use crate::image::{Column, Table, put_gone, put_row};
 use crate::rows::Chain;
 
-/// Appends the images of what has changed in an account. `next_entry` is the number of the
-/// next entry of all tenants.
+/// Numbers that all tenants share, each given out once, in order of commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NextNumbers {
+    /// Of the next entry.
+    pub(crate) entry: i64,
+    /// Of the next event.
+    pub(crate) event: i64,
+}
+
+/// Appends the images of what has changed in an account.
 pub(crate) fn save(
     bytes: &mut Vec<u8>,
     account: &Account,
     chain: &mut Chain,
-    next_entry: &mut i64,
+    next: &mut NextNumbers,
 ) {
     let Some(changes) = account.changes() else { return };
     let mut saver = Saver { bytes, tenant: account.id.as_str(), chain };
-    saver.changes(account, &changes, next_entry);
+    saver.changes(account, &changes, next);
 }
 
 struct Saver<'s> {
@@ -30,7 +39,7 @@ struct Saver<'s> {
 }
 
 impl Saver<'_> {
-    fn changes(&mut self, account: &Account, changes: &Changes<'_>, next_entry: &mut i64) {
+    fn changes(&mut self, account: &Account, changes: &Changes<'_>, next: &mut NextNumbers) {
         for change in changes.counters() {
             self.counter(&change, account);
         }
@@ -55,12 +64,13 @@ impl Saver<'_> {
             put_row(self.bytes, Table::Combination, &values);
         }
         for entry in changes.entries() {
-            self.entry(entry, *next_entry);
-            self.chain.last_entry = *next_entry;
-            *next_entry += 1;
+            self.entry(entry, next.entry);
+            self.chain.last_entry = next.entry;
+            next.entry += 1;
         }
         for event in changes.events() {
-            self.event(event);
+            self.event(account, event, next.event);
+            next.event += 1;
         }
         // Last, since it names the newest entry and hold.
         if let Some(row) = account.tenant().present() {
@@ -221,18 +231,15 @@ impl Saver<'_> {
         );
     }
 
-    fn event(&mut self, event: &Event) {
-        let threshold = match event.kind {
-            EventKind::LimitReached(threshold) => Some(threshold.to_string()),
-            EventKind::LimitDenied => None,
-        };
+    fn event(&mut self, account: &Account, event: &Event, number: i64) {
         let CounterKey { limit, dimensions, window } = &event.counter;
         put_row(
             self.bytes,
             Table::Outbox,
             &[
+                &number,
+                &event_id(&account.id, event),
                 &self.tenant,
-                &event.id(),
                 &event.at.0,
                 &event.kind.as_str(),
                 &limit.as_str(),
@@ -240,7 +247,8 @@ impl Saver<'_> {
                 &window.to_string(),
                 &event.amount.get(),
                 &event.used,
-                &threshold,
+                &event::threshold_to_column(event),
+                &event.day.map(|day| day.to_string()),
             ],
         );
     }

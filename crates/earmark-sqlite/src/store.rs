@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use earmark_core::{TenantId, TimestampMs};
 use earmark_store::clock::{Clock, SystemClock};
+use earmark_store::outbox::Outbox;
 use earmark_store::records::{
     ApiKeyRecord, BackupProgress, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery,
     HourlyQuery, Prune, PruneAt, Pruned, TenantPage, TenantQuery,
@@ -133,6 +134,11 @@ impl SqliteStore {
         Ok(found)
     }
 
+    /// The store's time (R8).
+    pub(crate) fn now(&self) -> TimestampMs {
+        self.clock.now()
+    }
+
     fn writing(&self) -> Result<&Writing, StoreError> {
         let reads = || StoreError::Unavailable("opened for reading only".into());
         self.writing.as_ref().ok_or_else(reads)
@@ -147,26 +153,32 @@ impl SqliteStore {
     }
 
     /// Changes something outside of batches, between two folds.
-    async fn change<T: Send + 'static>(
+    pub(crate) async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.writing()?.folder.ask(change).await
     }
 
+    /// Waits until the tables have what was committed, if this process writes.
+    pub(crate) async fn reach_all(&self) -> Result<(), StoreError> {
+        match &self.writing {
+            Some(writing) => writing.folder.reach_all().await,
+            None => Ok(()),
+        }
+    }
+
     /// Asks about what batches write: whatever was committed when it was asked is seen.
-    async fn read_batches<T: Send + 'static>(
+    pub(crate) async fn read_batches<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if let Some(writing) = &self.writing {
-            writing.folder.reach_all().await?;
-        }
+        self.reach_all().await?;
         self.read(question).await
     }
 
     /// Asks a question on a reader connection, off the async threads.
-    async fn read<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -356,6 +368,10 @@ impl Records for SqliteStore {
             let own = Arc::clone(&folder);
             folder.ask(move |connection| backup::make(connection, &own, &file, &progress)).await
         })
+    }
+
+    fn outbox(&self) -> &dyn Outbox {
+        self
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<TimestampMs, StoreError>> {

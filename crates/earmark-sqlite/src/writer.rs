@@ -16,6 +16,7 @@ use crate::error::{OpenError, sqlite};
 use crate::folder::Folder;
 use crate::log::{HEADER_BYTES, Log, LogError};
 use crate::rows::Chain;
+use crate::save::NextNumbers;
 use crate::{config, load, recovery, save};
 
 /// Where the entries and holds of a batch's tenants end.
@@ -30,8 +31,7 @@ pub(crate) struct Writer {
     loader: Connection,
     folder: Arc<Folder>,
     folding: Option<JoinHandle<Option<Connection>>>,
-    /// Number of the next entry.
-    next_entry: i64,
+    next: NextNumbers,
     /// Accounts that the cache had were lost with a batch that failed: nothing is loaded
     /// before the tables have this batch.
     reach: u64,
@@ -50,7 +50,7 @@ impl Writer {
         recovered: recovery::Recovered,
         cache_bytes: usize,
     ) -> Result<Self, OpenError> {
-        let recovery::Recovered { connection, log, next_entry } = recovered;
+        let recovery::Recovered { connection, log, next } = recovered;
         let folder = Arc::new(Folder::new(log.last()));
         let folds = Arc::clone(&folder);
         let folding = std::thread::Builder::new()
@@ -64,7 +64,7 @@ impl Writer {
             loader,
             folder,
             folding: Some(folding),
-            next_entry,
+            next,
             reach: 0,
             record_bytes: 0,
             _lock: lock,
@@ -119,15 +119,15 @@ impl Writer {
         self.folder.ready().await.map_err(not_written)?;
         let mut record = Vec::with_capacity(self.record_bytes);
         record.resize(HEADER_BYTES, 0);
-        let mut next_entry = self.next_entry;
+        let mut next = self.next;
         for kept in &mut *kept {
             self.load_combinations(kept, clock).map_err(not_written)?;
-            save::save(&mut record, &kept.account, &mut kept.chain, &mut next_entry);
+            save::save(&mut record, &kept.account, &mut kept.chain, &mut next);
         }
         self.record_bytes = record.len() + record.len() / 8;
         if record.len() > HEADER_BYTES {
             self.append(record)?;
-            self.next_entry = next_entry;
+            self.next = next;
         }
         let batch = self.log.last();
         for Kept { account, chain } in kept {

@@ -17,6 +17,7 @@ pub mod clock;
 pub mod conformance;
 pub mod document;
 pub mod memory;
+pub mod outbox;
 pub mod records;
 pub mod retention;
 pub mod rows;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use earmark_core::{Account, Catalog, Need, Plan, PlanName, TenantId, TimestampMs};
 
 use crate::document::ConfigDocument;
+use crate::outbox::Outbox;
 use crate::records::{
     ApiKeyRecord, BackupProgress, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery,
     HourlyQuery, Prune, Pruned, TenantPage, TenantQuery,
@@ -194,6 +195,9 @@ pub trait Records: Send + Sync + 'static {
         id: String,
         at: Option<TimestampMs>,
     ) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Events and their delivery.
+    fn outbox(&self) -> &dyn Outbox;
 
     /// The store's time (R8), if the store answers.
     fn ping(&self) -> BoxFuture<'_, Result<TimestampMs, StoreError>>;

@@ -72,6 +72,7 @@ impl Client {
         let mut options = ServerOptions::new(settings.listen);
         options.admin_keys = vec![admin_key];
         options.backups = Some(data_dir::backups(&settings.data)?);
+        options.webhooks.allow_private = settings.webhook_allow_private;
         let router = earmark_server::router(quota.clone(), metrics, options).await?;
         Ok(Self { key, way: Way::Here { router, quota } })
     }

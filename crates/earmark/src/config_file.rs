@@ -24,6 +24,9 @@ pub struct ConfigFile {
     pub metrics_listen: Option<String>,
     /// Days for which the ledger is kept, at least 7; what is older is folded.
     pub ledger_retention_days: Option<u32>,
+    /// Whether webhook endpoints may be at private addresses, and speak http; then whoever has an
+    /// admin key can reach what only this machine reaches.
+    pub webhook_allow_private: Option<bool>,
     /// The data directory.
     pub data: Option<PathBuf>,
     /// `sqlite`.

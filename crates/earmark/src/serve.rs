@@ -61,6 +61,7 @@ pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Re
     options.admin_keys = vec![admin_key];
     options.upstreams = infos;
     options.backups = Some(data_dir::backups(&settings.data)?);
+    options.webhooks.allow_private = settings.webhook_allow_private;
     options.gateway = Some(Arc::new(gateway));
     let server = Server::bind(quota, metrics, options).await?;
     let (address, pid) = (server.local_addr().to_string(), std::process::id());

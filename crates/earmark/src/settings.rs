@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// How long the ledger is kept.
     pub(crate) ledger_retention: Duration,
+    /// Whether webhook endpoints may be at private addresses.
+    pub(crate) webhook_allow_private: bool,
     /// The admin key from the environment.
     pub(crate) admin_key: Option<String>,
     /// The file, and where it is.
@@ -50,6 +52,7 @@ impl Settings {
             ledger_retention_days,
             admin_key,
             json,
+            ..
         } = arguments;
         let file = read_file(config)?;
         let from_file = file.as_ref().map(|(_, file)| file);
@@ -81,6 +84,10 @@ impl Settings {
             metrics_listen: metrics_listen
                 .map(|text| address("metrics_listen", text))
                 .transpose()?,
+            webhook_allow_private: arguments
+                .webhook_allow_private
+                .or_else(|| from_file.and_then(|file| file.webhook_allow_private))
+                .unwrap_or(false),
             admin_key,
             file,
             json,

@@ -9,6 +9,7 @@ use earmark_core::{
     Account, Counter, CounterKey, DimensionKey, EventKind, Loaded, Need, TenantId, TimestampMs,
 };
 use earmark_store::memory::{CommitFault, Faults, MemoryStore, MemoryTxn};
+use earmark_store::outbox::Outbox;
 use earmark_store::records::{
     ApiKeyRecord, BackupProgress, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery,
     HourlyQuery, Prune, Pruned, TenantPage, TenantQuery,
@@ -396,6 +397,10 @@ impl Records for Stage {
         at: Option<TimestampMs>,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
         self.store.revoke_api_key(id, at)
+    }
+
+    fn outbox(&self) -> &dyn Outbox {
+        self.store.outbox()
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<TimestampMs, StoreError>> {

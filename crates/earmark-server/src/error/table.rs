@@ -85,6 +85,14 @@ codes! {
         "GET /v1/plans lists the plans.";
     KeyNotFound "key_not_found" NOT_FOUND Never "There is no such key"
         "It does not exist here, or is revoked already.";
+    EndpointNotFound "endpoint_not_found" NOT_FOUND Never "There is no such webhook endpoint"
+        "GET /v1/webhook-endpoints lists the endpoints.";
+    EventNotFound "event_not_found" NOT_FOUND Never "There is no such event"
+        "It does not exist, or is older than events are kept. GET /v1/events lists the events.";
+    NoEndpoint "no_endpoint" CONFLICT Never "Nobody is there to be told"
+        "No enabled webhook endpoint asks for such events, or the one named is not there or not enabled.";
+    TooManyEndpoints "too_many_endpoints" CONFLICT Never "There are as many webhook endpoints as there may be"
+        "Remove one, or let one receiver pass events on.";
     ConfigChanged "config_changed" CONFLICT Never "The configuration was changed by somebody else"
         "Look at it again and repeat the change.";
     BackupRunning "backup_running" CONFLICT Soon "A backup is being made"

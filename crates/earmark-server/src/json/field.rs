@@ -171,3 +171,12 @@ pub(crate) fn metadata(value: Option<Box<RawValue>>) -> Result<Option<Metadata>,
     }
     Ok(Some(text.into()))
 }
+
+/// Tells null from absent.
+pub(crate) fn present<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}

@@ -12,8 +12,8 @@ mod strict;
 
 pub(crate) use body::{JsonBody, WholeBody, parse, parse_once};
 pub(crate) use field::{
-    AmountInput, RangeInput, amounts, bounded_note, date, dimensions, metadata, note, ranges,
-    required_note, time, ttl,
+    AmountInput, RangeInput, amounts, bounded_note, date, dimensions, metadata, note, present,
+    ranges, required_note, time, ttl,
 };
 pub(crate) use headers::{CallHeaders, command, single};
 pub(crate) use query::{PageQuery, PairsQuery};

@@ -57,10 +57,15 @@ pub fn new_key(
         KeyOf::Tenant { tenant, user } => (ApiKeyKind::Tenant, Some(tenant), user),
     };
     let key = format!("em_{}_{}", kind.as_str(), base32(&secret));
-    let id = format!("key_{}", base32(uuid::Uuid::now_v7().as_bytes()));
+    let id = new_id("key");
     let digest = digest_of(&key);
     let record = ApiKeyRecord { id, kind, tenant, user, name, digest, created: now, revoked: None };
     Ok((record, key))
+}
+
+/// A public id, in order of making.
+pub(crate) fn new_id(of: &str) -> String {
+    format!("{of}_{}", base32(uuid::Uuid::now_v7().as_bytes()))
 }
 
 /// SHA-256 of a key.

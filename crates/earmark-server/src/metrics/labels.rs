@@ -44,6 +44,20 @@ pub(super) struct RouteLabels {
     pub(super) route: String,
 }
 
+/// Of an attempt to deliver an event.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct AttemptLabels {
+    /// `delivered`, `failed` or `dead`.
+    pub(super) result: &'static str,
+}
+
+/// Of deliveries.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct StateLabels {
+    /// `pending` or `dead`.
+    pub(super) state: &'static str,
+}
+
 /// A method as a label; what nobody serves is one value, since clients can invent methods.
 pub(super) fn method(method: &Method) -> &'static str {
     match method.as_str() {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use earmark_core::{Answer, Outcome, TenantId};
+use earmark_engine::outbox::{DeliveryCounts, DeliveryState};
 use earmark_engine::{BatchObservation, CallError, Observe};
 use http::{Method, StatusCode};
 use prometheus_client::encoding::text::encode;
@@ -18,7 +19,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use labels::{AmountLabels, AnswerLabels, HoldLabels, RequestLabels, RouteLabels};
+use labels::{
+    AmountLabels, AnswerLabels, AttemptLabels, HoldLabels, RequestLabels, RouteLabels, StateLabels,
+};
 
 use crate::error::Code;
 
@@ -39,6 +42,8 @@ pub struct Metrics {
     queue_len: Gauge,
     requests: Family<RequestLabels, Counter>,
     request_time: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    attempts: Family<AttemptLabels, Counter>,
+    deliveries: Family<StateLabels, Gauge>,
 }
 
 impl Metrics {
@@ -61,6 +66,8 @@ impl Metrics {
             queue_len: Gauge::default(),
             requests: Family::default(),
             request_time: Family::new_with_constructor(times as fn() -> Histogram),
+            attempts: Family::default(),
+            deliveries: Family::default(),
         };
         metrics.register_engine();
         metrics.register_server();
@@ -123,6 +130,30 @@ impl Metrics {
             Unit::Seconds,
             self.request_time.clone(),
         );
+        registry.register(
+            "webhook_attempts",
+            "Attempts to deliver events, by result; dead: the last of a delivery",
+            self.attempts.clone(),
+        );
+        registry.register(
+            "webhook_deliveries",
+            "Deliveries of events that are pending or dead, as of some seconds ago",
+            self.deliveries.clone(),
+        );
+    }
+
+    /// One attempt to deliver an event has ended.
+    pub(crate) fn delivery_attempt(&self, result: &'static str) {
+        self.attempts.get_or_create(&AttemptLabels { result }).inc();
+    }
+
+    /// How many deliveries are not done.
+    pub(crate) fn deliveries(&self, counts: DeliveryCounts) {
+        let DeliveryCounts { pending, dead } = counts;
+        for (state, count) in [(DeliveryState::Pending, pending), (DeliveryState::Dead, dead)] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.deliveries.get_or_create(&StateLabels { state: state.as_str() }).set(count);
+        }
     }
 
     /// All metrics as text; `waiting` commands are in the queue.

@@ -2,7 +2,9 @@
 
 mod call;
 mod charge;
+mod endpoint;
 mod entry;
+mod event;
 mod grant;
 mod hold;
 mod key;
@@ -12,7 +14,9 @@ mod tenant;
 
 pub(crate) use call::CallReply;
 pub(crate) use charge::{ChargeReply, CheckReply};
+pub(crate) use endpoint::{EndpointReply, EndpointSecretReply, EndpointsReply};
 pub(crate) use entry::{EntriesReply, EntryReply};
+pub(crate) use event::{EventMessage, EventReply, EventsReply};
 pub(crate) use grant::GrantReply;
 pub(crate) use hold::{EndedReply, ExtendedReply, HoldDetail, HoldReply, HoldsReply};
 pub(crate) use key::{KeyReply, KeysReply, NewKeyReply};

@@ -96,6 +96,19 @@ parameters! {
         count "count": u64,
     }
 
+    /// Which events.
+    EventListQuery in Query {
+        /// Of that tenant.
+        tenant "tenant": String,
+        /// With a delivery in that state: `pending`, `delivered` or `dead`.
+        state "state": String,
+        /// The `next` of the last page.
+        cursor "cursor": String,
+        /// How many at most (default 50).
+        #[param(minimum = 1, maximum = 200)]
+        count "count": u64,
+    }
+
     /// What revoking a key takes.
     RevokeQuery in Query {
         /// From when on it is refused; by default from now on.
@@ -169,6 +182,12 @@ refusals! {
     NoPlan: PlanNotFound;
     /// Of what names a key.
     NoKey: KeyNotFound TenantNotFound;
+    /// Of what names an event.
+    NoEvent: EventNotFound NoEndpoint;
+    /// Of what names an endpoint.
+    NoEndpoint: EndpointNotFound;
+    /// Of what makes an endpoint.
+    EndpointRefused: TooManyEndpoints;
     /// Of grants.
     GrantRefused: TenantNotFound TooManyGrants IdempotencyKeyReused;
     /// Of what changes the configuration.

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::documented::{NoKey, NotFound, RevokeQuery};
 use super::existing;
-use crate::auth::{Admin, KeyId, Tenant};
+use crate::auth::{Admin, Id, Tenant};
 use crate::bounds::KEY_NAME_BYTES_MAX;
 use crate::error::{Code, Problem};
 use crate::json::{JsonBody, PairsQuery, bounded_note, time};
@@ -79,7 +79,7 @@ pub(crate) async fn list_of_tenant(
 pub(crate) async fn revoke_of_tenant(
     _: Admin,
     Tenant(tenant): Tenant,
-    KeyId(id): KeyId,
+    Id(id): Id,
     query: PairsQuery,
     State(app): Shared,
 ) -> Result<StatusCode, Problem> {
@@ -144,7 +144,7 @@ pub(crate) async fn list_trusted(_: Admin, State(app): Shared) -> Result<Respons
 )]
 pub(crate) async fn revoke_trusted(
     _: Admin,
-    KeyId(id): KeyId,
+    Id(id): Id,
     query: PairsQuery,
     State(app): Shared,
 ) -> Result<StatusCode, Problem> {

@@ -7,6 +7,7 @@ mod config;
 mod corrections;
 mod documented;
 mod entries;
+mod events;
 mod gateway;
 mod history;
 mod holds;
@@ -18,6 +19,7 @@ mod system;
 mod tenants;
 mod upstreams;
 mod usage;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +67,11 @@ pub(crate) fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(keys::revoke_of_tenant))
         .routes(routes!(keys::make_trusted, keys::list_trusted))
         .routes(routes!(keys::revoke_trusted))
+        .routes(routes!(webhooks::make, webhooks::list))
+        .routes(routes!(webhooks::get, webhooks::patch, webhooks::remove))
+        .routes(routes!(webhooks::rotate))
+        .routes(routes!(events::list))
+        .routes(routes!(events::resend))
         .routes(routes!(plans::list))
         .routes(routes!(plans::put, plans::get))
         .routes(routes!(plans::retire))

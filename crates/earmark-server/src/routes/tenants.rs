@@ -10,7 +10,7 @@ use earmark_core::{
 use earmark_engine::document::AmountDocument;
 use earmark_engine::records::TenantQuery;
 use http::StatusCode;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -19,7 +19,7 @@ use super::existing;
 use crate::auth::{Admin, Tenant};
 use crate::cursor;
 use crate::error::Problem;
-use crate::json::{CallHeaders, JsonBody, PageQuery, PairsQuery, date, metadata, time};
+use crate::json::{CallHeaders, JsonBody, PageQuery, PairsQuery, date, metadata, present, time};
 use crate::reply::{TenantReply, TenantsReply, json};
 use crate::state::Shared;
 
@@ -80,15 +80,6 @@ pub(crate) struct OverrideBody {
     /// Until when; by default for good.
     #[schema(format = DateTime)]
     until: Option<String>,
-}
-
-/// Tells null from absent.
-fn present<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    T::deserialize(deserializer).map(Some)
 }
 
 /// Create a tenant, or set every field of it.

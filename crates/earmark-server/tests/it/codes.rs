@@ -88,6 +88,9 @@ async fn errors(world: &World) -> Vec<Reply> {
     world.charge("pro", json!({"anything": 9_007_199_254_740_991_i64})).await.expect(201);
     replies.push(world.charge("pro", json!({"anything": 1})).await);
     replies.extend(too_many(world).await);
+    replies.push(world.get("/v1/webhook-endpoints/none").await);
+    replies.push(world.post("/v1/events/none/resend", json!({})).await);
+    replies.extend(events(world).await);
 
     world.store.set_faults(Faults { begin: Some(BeginFault::Unavailable), ..Faults::default() });
     replies.push(world.hold("pro").await);
@@ -117,6 +120,23 @@ async fn holds_that_end(world: &World) -> Vec<Reply> {
     let released = world.post(&settle(&second), json!({})).await;
     let missing = world.post(&settle("hold_00000000000000000000000001"), json!({})).await;
     vec![reused, expired, settled, released, missing]
+}
+
+/// An event that nobody is told of, and one endpoint more than there may be.
+async fn events(world: &World) -> Vec<Reply> {
+    let limit = json!({"meter": "ai_messages", "amount": 1, "window": "month", "alerts": [1]});
+    let plan = json!({"limits": [limit]});
+    world.admin(Method::PUT, "/v1/plans/watched", &plan).await.expect(201);
+    world.put_tenant("watched", json!({"plan": "watched"})).await.expect(201);
+    world.charge("watched", json!({"ai_messages": 1})).await.expect(201);
+    let event = world.get("/v1/events?tenant=watched").await.expect(200).body;
+    let id = event["events"][0]["event"].as_str().unwrap();
+    let nobody = world.post(&format!("/v1/events/{id}/resend"), json!({})).await;
+    let make = || world.post("/v1/webhook-endpoints", json!({"url": "https://example.com"}));
+    for _ in 0..32 {
+        make().await.expect(201);
+    }
+    vec![nobody, make().await]
 }
 
 /// The bounds that take a thousand calls to meet.

@@ -8,6 +8,7 @@ use super::engine::{World, books, play};
 use super::samples::*;
 use super::steps::Steps;
 use crate::memory::MemoryStore;
+use crate::outbox::{EventQuery, Outbox};
 use crate::seam::Records;
 
 /// Batches in one run: enough for windows, grants and holds to end under way.
@@ -72,4 +73,11 @@ async fn compare<H: Harness>(world: &World<H>, model: &MemoryStore, catalog: &Ca
         let differences = check.differences(catalog, counters, grants, &stored.tenant, now);
         assert_eq!(differences, [], "{tenant}; again: EARMARK_SEED={seed}");
     }
+    let told = async |store: &dyn Outbox| {
+        let page = store.events(EventQuery { count: 10_000, ..EventQuery::default() }).await;
+        let events = page.unwrap().events.into_iter();
+        events.map(|(event, _)| (event.tenant, event.event)).collect::<Vec<_>>()
+    };
+    let (stored, expected) = (told(world.store().outbox()).await, told(model.outbox()).await);
+    assert_eq!(stored, expected, "events; again: EARMARK_SEED={seed}");
 }

@@ -29,6 +29,7 @@ pub mod due;
 pub mod engine;
 pub mod extremes;
 pub mod loading;
+pub mod outbox;
 pub mod pages;
 pub mod pruning;
 pub mod rows;
@@ -166,6 +167,26 @@ macro_rules! conformance_tests {
                 counters_go_when_no_entry_can_name_them_any_more
                 ended_holds_and_old_keys_go_and_open_holds_stay
                 usage_by_hour_is_what_the_entries_say_also_when_they_are_gone
+            }
+            outbox {
+                events_come_newest_first_with_every_field
+                an_event_has_the_same_id_wherever_it_is_written
+                endpoints_survive_with_every_field
+                a_changed_endpoint_has_what_was_named
+                no_more_endpoints_than_allowed
+                each_endpoint_gets_what_it_wants_and_nothing_older
+                a_delivery_is_claimed_once_until_its_claim_ends
+                a_failed_attempt_is_tried_again_and_a_delivered_one_is_not
+                an_attempt_that_is_not_the_last_changes_nothing
+                no_endpoint_takes_more_than_its_share
+                an_endpoint_that_is_gone_is_disabled
+                a_disabled_endpoint_has_nothing_pending
+                a_removed_endpoint_leaves_nothing
+                a_resent_event_begins_anew
+                events_are_found_by_tenant_and_state_in_pages
+                an_event_that_was_told_before_is_not_told_again
+                what_is_done_is_pruned_and_what_is_pending_is_not
+                delivery_survives_a_crash
             }
             agreement {
                 random_commands_keep_the_books_and_equal_the_memory_store

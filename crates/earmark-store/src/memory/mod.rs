@@ -5,6 +5,7 @@
 //! core rules; nothing in it is durable.
 
 mod faults;
+mod outbox;
 mod state;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use earmark_core::bounds::DUE_HOLDS_PER_ROUND;
 use earmark_core::{Account, HoldId, Need, PlanName, TenantId, TimestampMs};
 
 use crate::clock::Clock;
+use crate::outbox::Outbox;
 use crate::records::{
     ApiKeyRecord, BackupProgress, Books, DuePage, EntryPage, EntryQuery, HoldPage, HoldQuery,
     HourlyQuery, Prune, Pruned, TenantPage, TenantQuery,
@@ -381,6 +383,10 @@ impl Records for MemoryStore {
             self.write(vec![Write::ApiKey(Box::new(ApiKeyRecord { revoked, ..key }))]);
             Ok(true)
         })
+    }
+
+    fn outbox(&self) -> &dyn Outbox {
+        self
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<TimestampMs, StoreError>> {

@@ -10,6 +10,7 @@ use earmark_core::{
     Retention, Tenant, TenantId, TimestampMs,
 };
 
+use super::outbox::OutboxRows;
 use super::through;
 use crate::document::{ConfigDocument, PlanDocument};
 use crate::records::{
@@ -24,6 +25,7 @@ pub(super) struct State {
     pub(super) tenants: BTreeMap<TenantId, TenantRows>,
     pub(super) batches: BTreeSet<u128>,
     pub(super) api_keys: BTreeMap<String, ApiKeyRecord>,
+    pub(super) outbox: OutboxRows,
     pub(super) config_version: i64,
     document: ConfigDocument,
     /// Version of each plan and whether it is retired.
@@ -40,7 +42,6 @@ pub(super) struct TenantRows {
     keys: BTreeMap<IdempotencyKey, KeyRow>,
     combinations: BTreeMap<CombinationKey, i64>,
     entries: Vec<Entry>,
-    events: Vec<Event>,
     /// When counters were last changed.
     changed: BTreeMap<CounterKey, TimestampMs>,
     /// Usage by meter and hour.
@@ -65,6 +66,7 @@ pub(super) enum Write {
     Config(Box<ConfigChange>),
     ApiKey(Box<ApiKeyRecord>),
     Prune(TimestampMs, Arc<Config>),
+    Outbox(Box<OutboxRows>),
 }
 
 /// What an account's changes write.
@@ -107,7 +109,6 @@ impl TenantRows {
             keys: BTreeMap::new(),
             combinations: BTreeMap::new(),
             entries: Vec::new(),
-            events: Vec::new(),
             changed: BTreeMap::new(),
             usage: BTreeMap::new(),
             openings: Openings::new(),
@@ -195,6 +196,8 @@ impl State {
             Write::ApiKey(record) => {
                 self.api_keys.insert(record.id.clone(), *record);
             }
+            Write::Event(id, event) => self.outbox.push(id, *event),
+            Write::Outbox(rows) => self.outbox = *rows,
             Write::Tenant(id, tenant) => match self.tenants.get_mut(&id) {
                 Some(rows) => rows.tenant = *tenant,
                 None => {
@@ -211,8 +214,7 @@ impl State {
         | Write::Grant(id, ..)
         | Write::Key(id, ..)
         | Write::Combination(id, ..)
-        | Write::Entry(id, ..)
-        | Write::Event(id, ..)) = &write
+        | Write::Entry(id, ..)) = &write
         else {
             return;
         };
@@ -236,7 +238,6 @@ impl State {
             }
             Write::Combination(_, key, by) => *rows.combinations.entry(key).or_default() += by,
             Write::Entry(_, entry) => rows.enter(*entry),
-            Write::Event(_, event) => rows.events.push(*event),
             _ => {}
         }
     }

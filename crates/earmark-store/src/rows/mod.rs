@@ -7,6 +7,7 @@
 
 pub mod counter;
 pub mod entry;
+pub mod event;
 pub mod hold;
 pub mod key;
 pub mod tenant;

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use earmark_core::{
     Amount, CalendarKind, CalendarWindow, CalendarWindows, CounterDelta, CounterKey, CounterLeg,
-    DimensionKey, DimensionValue, Dimensions, Expiry, Fired, FiredAlert, GrantDelta, GrantId,
-    GrantLeg, HoldId, HoldState, KeyTarget, LimitName, MeterCharge, MeterName, OnExpiry, Override,
-    Part, PartMeter, Resolution, Slices, StoredAnswer, Threshold, TimestampMs, WindowLabel,
+    DimensionKey, DimensionValue, Dimensions, Event, EventKind, Expiry, Fired, FiredAlert,
+    GrantDelta, GrantId, GrantLeg, HoldId, HoldState, KeyTarget, LimitName, MeterCharge, MeterName,
+    OnExpiry, Override, Part, PartMeter, Resolution, Slices, StoredAnswer, Threshold, TimestampMs,
+    WindowLabel,
 };
 use jiff::civil::Date;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::{counter, entry, hold, key, tenant};
+use super::{counter, entry, event, hold, key, tenant};
 use crate::records::HoldStateFilter;
 use crate::seam::StoreError;
 
@@ -236,6 +237,29 @@ proptest! {
         prop_assert_eq!(counter::slices_from_text(text.as_deref()).unwrap(), slices);
         let text = counter::fired_to_text(&fired);
         prop_assert_eq!(counter::fired_from_text(text.as_deref()).unwrap(), fired);
+    }
+
+    #[test]
+    fn events(fired in fired(), counter in counter_key(), at in instant(), used in number()) {
+        let Fired { alert, amount, day } = fired;
+        let kind = match alert {
+            FiredAlert::Reached(threshold) => EventKind::LimitReached(threshold),
+            FiredAlert::Denied => EventKind::LimitDenied,
+        };
+        let told = Event { at, kind, counter, amount, used, day };
+        let (window, day) = (told.counter.window.to_string(), day.map(|day| day.to_string()));
+        let read = event::from_columns(event::EventColumns {
+            at_ms: at.0,
+            kind: kind.as_str(),
+            limit: told.counter.limit.as_str(),
+            dimensions: told.counter.dimensions.as_str(),
+            window: &window,
+            amount: amount.get(),
+            used,
+            threshold: event::threshold_to_column(&told),
+            day: day.as_deref(),
+        });
+        prop_assert_eq!(read.unwrap(), told);
     }
 
     #[test]

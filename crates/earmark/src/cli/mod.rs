@@ -1,6 +1,7 @@
 //! The catalogue of commands: help, man page and completions come from here.
 
 mod control;
+mod events;
 mod look;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ pub(crate) use control::{
     AdjustArgs, ApplyArgs, GrantArgs, ImportArgs, KeyCommand, PlanCommand, TenantCommand,
     TenantFieldsArgs,
 };
+pub(crate) use events::{EventsArgs, EventsCommand, WebhookCommand};
 pub(crate) use look::{
     BackupArgs, EntriesArgs, HistoryArgs, HoldsArgs, RestoreArgs, UsageArgs, VerifyArgs,
 };
@@ -67,6 +69,17 @@ pub(crate) struct SettingsArgs {
     /// Admin key instead of the generated one, at least 32 characters
     #[arg(long, env = "EARMARK_ADMIN_KEY", global = true, hide_env_values = true, hide = true)]
     pub(crate) admin_key: Option<String>,
+    /// Let webhook endpoints be at private addresses, and speak http [default: false]
+    #[arg(
+        long,
+        env = "EARMARK_WEBHOOK_ALLOW_PRIVATE",
+        global = true,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) webhook_allow_private: Option<bool>,
     /// Print JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -91,6 +104,9 @@ pub(crate) enum Command {
     /// API keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Webhook endpoints: who is told of events
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// Give a tenant extra allowance
     #[command(
         after_help = "Example:\n  earmark grant acme ai_messages 20 --reason \"sorry for the outage\""
@@ -114,6 +130,12 @@ pub(crate) enum Command {
     /// A tenant's holds, newest first
     #[command(after_help = "Example:\n  earmark holds acme --state open")]
     Holds(HoldsArgs),
+    /// Alerts and first refusals, newest first, with their deliveries
+    #[command(
+        after_help = "Examples:\n  earmark events --state dead\n  earmark events --tenant acme\n  \
+        earmark events resend evt_9f86"
+    )]
+    Events(EventsArgs),
     /// Recompute every counter from the ledger and the open holds, and name each difference
     #[command(after_help = "Examples:\n  earmark verify\n  earmark verify --tenant acme\n\n\
         Works beside a running server. Exit code 1 when something differs.")]

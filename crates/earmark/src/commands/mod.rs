@@ -3,12 +3,14 @@
 mod apply;
 mod backup;
 mod demo;
+mod events;
 mod import;
 mod key;
 mod look;
 mod plan;
 mod tenant;
 mod verify;
+mod webhook;
 
 use serde_json::Value;
 
@@ -45,6 +47,8 @@ async fn over_api(client: &Client, settings: &Settings, command: Command) -> any
         Command::Plan(command) => plan::run(client, settings, command).await,
         Command::Tenant(command) => tenant::run(client, settings, command).await,
         Command::Key(command) => key::run(client, settings, command).await,
+        Command::Webhook(command) => webhook::run(client, settings, command).await,
+        Command::Events(arguments) => events::run(client, settings, arguments).await,
         Command::Grant(arguments) => tenant::grant(client, settings, &arguments).await,
         Command::Adjust(arguments) => tenant::adjust(client, settings, &arguments).await,
         Command::Usage(arguments) => look::usage(client, settings, &arguments).await,

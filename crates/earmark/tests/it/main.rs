@@ -19,6 +19,7 @@ mod commands;
 mod crashed;
 mod data_trouble;
 mod dice;
+mod events;
 mod example;
 mod first_start;
 mod importing;

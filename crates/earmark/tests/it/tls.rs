@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::running::{
@@ -201,4 +201,35 @@ async fn a_flag_beats_the_environment_which_beats_the_file() {
         assert!(pair.is_shown_by(&server).await, "{number}");
         server.stop();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_over_https_is_verified_against_the_roots_of_the_system() {
+    let pair = Pair::new();
+    let receiver_directory = directory(&pair);
+    // Whoever speaks TLS and refuses to be told will do as a receiver.
+    let receiver = start(receiver_directory.path());
+    for (trusts, expected) in [(false, "cannot connect: invalid peer certificate"), (true, "405")] {
+        let directory = tempfile::tempdir().unwrap();
+        let sender = Running::start_with(directory.path(), |serve| {
+            serve.arg("--webhook-allow-private");
+            if trusts {
+                serve.env("SSL_CERT_FILE", receiver_directory.path().join("cert.pem"));
+            }
+        });
+        let url = format!("https://{}/healthz", receiver.address);
+        earmark_json(directory.path(), &["webhook", "add", &url]);
+        for expected in [201, 429] {
+            let body = json!({"amounts": {"ai_messages": 50}});
+            let reply = sender.api.post("/v1/tenants/demo/charges", body).await;
+            assert_eq!(reply.status, expected);
+        }
+        let error = wait_for("an attempt", LOOKED_MAX, || {
+            let page = earmark_json(directory.path(), &["events"]);
+            page["events"][0]["deliveries"][0]["error"].as_str().map(str::to_owned)
+        });
+        assert!(error.contains(expected), "{error}");
+        sender.stop();
+    }
+    receiver.stop();
 }
