@@ -14,6 +14,7 @@ pub mod audit;
 pub mod checks;
 pub mod http;
 pub mod install;
+pub mod kills;
 pub mod licence;
 pub mod openapi;
 pub mod process;

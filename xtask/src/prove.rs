@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::process::{Stopwatch, capture};
-use crate::real_model;
 use crate::repo::Repo;
+use crate::{kills, real_model};
 
 /// One heavy suite.
 pub struct Proof {
@@ -23,11 +23,18 @@ pub struct Proof {
 }
 
 /// All heavy suites.
-pub const PROOFS: &[Proof] = &[Proof {
-    name: "real-model",
-    about: "real SDKs chat with a real model; ledger, usage and upstream agree",
-    run: real_model::run,
-}];
+pub const PROOFS: &[Proof] = &[
+    Proof {
+        name: "real-model",
+        about: "real SDKs chat with a real model; ledger, usage and upstream agree",
+        run: real_model::run,
+    },
+    Proof {
+        name: "kills",
+        about: "1,000 kills of a loaded server; every acknowledged reply is audited",
+        run: kills::run,
+    },
+];
 
 const RECORD: &str = "docs/proof-runs.md";
 
