@@ -29,6 +29,9 @@ pub(crate) struct Writer {
     /// Reads what the cache does not have. It sees batches once they are folded; what later
     /// ones wrote is in the cache.
     loader: Connection,
+    /// The connection that wrote, once the folder has ended: closed after the loader, since only
+    /// the last connection to be closed takes SQLite's log away, and one that reads cannot.
+    ended: Option<Connection>,
     folder: Arc<Folder>,
     folding: Option<JoinHandle<Option<Connection>>>,
     next: NextNumbers,
@@ -62,6 +65,7 @@ impl Writer {
             log,
             cache: AccountCache::new(cache_bytes),
             loader,
+            ended: None,
             folder,
             folding: Some(folding),
             next,
@@ -180,6 +184,7 @@ impl Drop for Writer {
             let option = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
             let _ = connection.set_db_config(option, true);
         }
+        self.ended = Some(connection);
     }
 }
 
