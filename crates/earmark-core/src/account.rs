@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::loaded::{CombinationKey, Loaded, Need, RowChange, Rows};
 use crate::name::{GrantId, HoldId, IdempotencyKey, TenantId};
-use crate::rows::{Counter, CounterKey, Entry, Event, Grant, Hold, KeyRow, Tenant};
+use crate::rows::{Counter, CounterKey, Entry, Event, Grant, Hold, KeyRow, Tenant, TenantStatus};
 use crate::time::TimestampMs;
 
 /// The loaded rows of one tenant.
@@ -53,6 +53,14 @@ struct Combination {
     /// As the store has it; `None` until somebody asks.
     stored: Option<i64>,
     delta: i64,
+}
+
+/// A tenant before it was created: not there, or a tombstone.
+#[derive(Debug)]
+pub(crate) struct BeforeCreation {
+    tombstone: Option<Tenant>,
+    change: TenantChange,
+    entries: usize,
 }
 
 /// What a commit must write for one tenant.
@@ -416,13 +424,39 @@ impl Account {
         self.combinations.entry(key).or_default().delta += delta;
     }
 
+    /// What [`forget_creation`](Self::forget_creation) goes back to.
+    pub(crate) fn before_creation(&self) -> BeforeCreation {
+        BeforeCreation {
+            tombstone: self.tenant().present().cloned(),
+            change: self.tenant_change,
+            entries: self.entries.len(),
+        }
+    }
+
     /// Takes back the creation of a tenant whose first request was denied: nothing else of
     /// it has changed.
-    pub(crate) fn forget_creation(&mut self) {
-        if !self.tenant_stored {
-            self.tenant = Some(None);
-            self.tenant_change = TenantChange::None;
-            self.entries.clear();
-        }
+    pub(crate) fn forget_creation(&mut self, before: BeforeCreation) {
+        self.tenant = Some(before.tombstone);
+        self.tenant_change = before.change;
+        self.entries.truncate(before.entries);
+    }
+
+    /// Forgets every row but the tenant's own, which becomes a tombstone. The tables have
+    /// nothing else either, so everything there is of it is here.
+    pub(crate) fn erase(&mut self) {
+        let Some(Some(tenant)) = &mut self.tenant else { return };
+        tenant.status = TenantStatus::Erased;
+        tenant.open_holds = 0;
+        self.tenant_change = TenantChange::All;
+        self.counters = Rows::default();
+        self.holds = Rows::default();
+        self.grants = Rows::default();
+        self.keys = Rows::default();
+        self.combinations.clear();
+        self.open.clear();
+        self.events.clear();
+        self.live_grants = true;
+        self.all_counters = true;
+        self.offered_all_open_holds();
     }
 }

@@ -136,6 +136,17 @@ pub enum Operation {
         /// Who.
         author: Option<Note>,
     },
+    /// Begin to erase a tenant: from now on it is not there for anybody. A store then takes its
+    /// rows away, and [`FinishErasure`](Self::FinishErasure) follows.
+    Erase {
+        /// Who.
+        author: Option<Note>,
+    },
+    /// Leave the tombstone of a tenant of which nothing else is left.
+    FinishErasure {
+        /// Who.
+        author: Option<Note>,
+    },
     /// Set a tenant's time back to the store's (R8).
     RepairClock {
         /// Who.
@@ -338,6 +349,8 @@ impl Operation {
             | Self::Usage { .. }
             | Self::PutTenant { .. }
             | Self::PatchTenant { .. }
+            | Self::Erase { .. }
+            | Self::FinishErasure { .. }
             | Self::RepairClock { .. }
             | Self::Sweep => {}
         }

@@ -100,6 +100,8 @@ pub enum Effect {
         /// With what.
         row: Box<KeyRow>,
     },
+    /// The tenant was erased: of all its rows only its own is left.
+    Erased,
     /// The ledger has one entry more.
     Entry(Box<Entry>),
     /// There is something to tell.
@@ -186,6 +188,7 @@ pub fn apply(account: &mut Account, now: TimestampMs, effect: Effect) {
             }
         }
         Effect::Key { key, row } => account.keys.put(key, *row),
+        Effect::Erased => account.erase(),
         Effect::Entry(entry) => account.entries.push(*entry),
         Effect::Event(event) => account.events.push(*event),
         hold => apply_to_hold(account, hold),

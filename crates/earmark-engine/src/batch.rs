@@ -79,6 +79,8 @@ fn add_named_rows(need: &mut Need, command: &Command) {
         | Operation::Restart { .. }
         | Operation::PutTenant { .. }
         | Operation::PatchTenant { .. }
+        | Operation::Erase { .. }
+        | Operation::FinishErasure { .. }
         | Operation::RepairClock { .. }
         | Operation::Sweep => {}
     }

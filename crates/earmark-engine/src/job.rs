@@ -84,6 +84,7 @@ impl Job {
             Operation::Restart { .. } => "restart",
             Operation::PutTenant { .. } => "put_tenant",
             Operation::PatchTenant { .. } => "patch_tenant",
+            Operation::Erase { .. } | Operation::FinishErasure { .. } => "erase",
             Operation::RepairClock { .. } => "repair_clock",
             Operation::Sweep => "sweep",
         }

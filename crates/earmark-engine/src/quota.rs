@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use earmark_core::{Answer, Command, PlanName, TenantId};
+use earmark_core::{Answer, Command, Note, Operation, PlanName, TenantId};
 use earmark_store::document::{ConfigDocument, PlanDocument};
 use earmark_store::{Config, Records, Store, StoreError};
 use tokio::sync::watch;
@@ -105,6 +105,7 @@ impl Quota {
             inner.background.spawn(crate::sweeper::run(Arc::downgrade(&inner)));
         }
         inner.background.spawn(crate::upkeep::sum_usage(Arc::downgrade(&inner)));
+        inner.background.spawn(crate::upkeep::finish_erasures(Arc::downgrade(&inner)));
         if let Some(keep) = options.ledger_retention {
             inner.background.spawn(crate::upkeep::prune(Arc::downgrade(&inner), keep));
         }
@@ -123,6 +124,23 @@ impl Quota {
     pub async fn prune(&self, keep: Duration) -> Result<u64, StoreError> {
         let engine = Arc::downgrade(&self.inner);
         Ok(crate::upkeep::round(&engine, keep).await?.unwrap_or(0))
+    }
+
+    /// Erases a tenant: from now on it is not there for anybody, its rows and keys go, and a
+    /// tombstone with its number stays. Goes on where an earlier call was cut off.
+    ///
+    /// # Errors
+    /// When there is no such tenant, or the store does not answer: then what has begun goes on
+    /// in the background.
+    pub async fn erase(&self, tenant: TenantId, author: Option<Note>) -> Result<Answer, CallError> {
+        let begin = Command::new(Operation::Erase { author: author.clone() });
+        self.execute(tenant.clone(), begin, None).await?;
+        let gone = |error: StoreError| {
+            tracing::warn!(%error, "an erasure goes on later");
+            CallError::StoreUnavailable
+        };
+        while self.records().take_away(tenant.clone()).await.map_err(gone)? {}
+        self.execute(tenant, Command::new(Operation::FinishErasure { author }), None).await
     }
 
     pub(crate) fn background(&self) -> &Background {

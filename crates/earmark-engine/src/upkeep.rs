@@ -33,6 +33,27 @@ pub(crate) async fn sum_usage(engine: Weak<Inner>) {
     }
 }
 
+/// Finishes erasures that were cut off, until the engine is gone.
+pub(crate) async fn finish_erasures(engine: Weak<Inner>) {
+    let mut wait = PRUNE_FIRST_AFTER;
+    loop {
+        tokio::time::sleep(wait).await;
+        wait = PRUNE_EVERY;
+        let Some(quota) = engine.upgrade().map(Quota::from_inner) else { return };
+        let erasing = match quota.records().erasing().await {
+            Ok(erasing) => erasing,
+            Err(error) => {
+                tracing::debug!(%error, "no erasure finished");
+                continue;
+            }
+        };
+        for tenant in erasing {
+            // What does not come about now does in the next round.
+            let _ = quota.erase(tenant, None).await;
+        }
+    }
+}
+
 /// Prunes until the engine is gone. `keep` is how long the ledger is kept.
 pub(crate) async fn prune(engine: Weak<Inner>, keep: Duration) {
     let mut wait = PRUNE_FIRST_AFTER;

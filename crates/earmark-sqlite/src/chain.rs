@@ -22,7 +22,7 @@ use crate::rows::{Chain, chain_row, columns, entry_row, hold_row, previous_entry
 const LINKS_PER_PAGE_MAX: usize = 50_000;
 
 /// Where the chains of a tenant begin.
-fn newest(connection: &Connection, tenant: &TenantId) -> Result<Chain, StoreError> {
+pub(crate) fn newest(connection: &Connection, tenant: &TenantId) -> Result<Chain, StoreError> {
     let sql = "SELECT last_entry, last_hold FROM tenant_order WHERE tenant_id = ?1";
     let mut statement = connection.prepare_cached(sql).map_err(sqlite)?;
     let row = statement.query_row([tenant.as_str()], |row| Ok(chain_row(row, 0)));

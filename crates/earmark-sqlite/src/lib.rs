@@ -21,6 +21,7 @@ mod backup;
 mod cache;
 mod chain;
 mod config;
+mod erase;
 mod error;
 mod fold;
 mod folder;

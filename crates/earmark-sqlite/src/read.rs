@@ -38,7 +38,7 @@ pub(crate) fn tenants(
         columns!(tenant),
         ", tenant_id FROM tenant JOIN tenant_order USING (tenant_id) WHERE tenant_id > ?1 AND tenant_id >= ?2 \
          AND substr(tenant_id, 1, length(?2)) = ?2 AND (?3 IS NULL OR plan = ?3) \
-         ORDER BY tenant_id LIMIT ?4"
+         AND status IN ('active', 'suspended') ORDER BY tenant_id LIMIT ?4"
     );
     let after = query.after.as_ref().map_or("", TenantId::as_str);
     let plan = query.plan.as_ref().map(earmark_core::PlanName::as_str);
@@ -50,6 +50,11 @@ pub(crate) fn tenants(
     let more = cut(&mut tenants, query.count);
     let next = tenants.last().filter(|_| more).map(|(id, _)| id.clone());
     Ok(TenantPage { tenants, next })
+}
+
+pub(crate) fn erasing(connection: &Connection) -> Result<Vec<TenantId>, StoreError> {
+    let sql = "SELECT tenant_id FROM tenant WHERE status = 'erasing'";
+    select(connection, sql, [], |row| read(&row.get::<_, String>(0).map_err(sqlite)?))
 }
 
 pub(crate) fn holds(

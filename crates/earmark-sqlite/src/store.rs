@@ -18,7 +18,7 @@ use tokio::sync::OwnedMutexGuard;
 use crate::error::{OpenError, sqlite};
 use crate::folder::Folder;
 use crate::writer::{SqliteTxn, Writer};
-use crate::{backup, config, history, migrate, open, prune, read, recovery};
+use crate::{backup, config, erase, history, migrate, open, prune, read, recovery};
 
 /// Reader connections that are kept open.
 const IDLE_READERS_MAX: usize = 4;
@@ -354,6 +354,18 @@ impl Records for SqliteStore {
             }
             self.change(move |connection| prune::step(connection, &prune)).await
         })
+    }
+
+    fn take_away(&self, tenant: TenantId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            // So that nothing of it comes out of the log afterwards.
+            self.writing()?.folder.reach_all().await?;
+            self.change(move |connection| erase::step(connection, &tenant)).await
+        })
+    }
+
+    fn erasing(&self) -> BoxFuture<'_, Result<Vec<TenantId>, StoreError>> {
+        Box::pin(self.read_batches(|connection| read::erasing(connection)))
     }
 
     fn backup(

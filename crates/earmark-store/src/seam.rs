@@ -134,7 +134,7 @@ pub trait Records: Send + Sync + 'static {
         change: ConfigChange,
     ) -> BoxFuture<'_, Result<Option<Config>, StoreError>>;
 
-    /// A page of tenants.
+    /// A page of tenants, without erased ones.
     fn tenants(&self, query: TenantQuery) -> BoxFuture<'_, Result<TenantPage, StoreError>>;
 
     /// A page of one tenant's holds.
@@ -169,6 +169,13 @@ pub trait Records: Send + Sync + 'static {
     /// One step of pruning (R33): folds old entries into openings, takes away what no decision
     /// can ask for. Beside batches, and short.
     fn prune(&self, prune: Prune) -> BoxFuture<'_, Result<Pruned, StoreError>>;
+
+    /// Takes away some rows of a tenant that is being erased, every one but its own; whether
+    /// there are more. Its API keys go, too.
+    fn take_away(&self, tenant: TenantId) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Tenants whose erasure has begun and is not finished.
+    fn erasing(&self) -> BoxFuture<'_, Result<Vec<TenantId>, StoreError>>;
 
     /// Copies everything that was committed before into a new file, beside batches. A store
     /// that is no file says how it is backed up instead.

@@ -12,6 +12,7 @@ use crate::effect::{CounterChange, Effect};
 use crate::name::{DimensionKey, MeterName};
 use crate::rows::{
     CounterDelta, CounterKey, EntryKind, Grant, KeyTarget, Note, Override, StoredAnswer, Tenant,
+    TenantStatus,
 };
 use crate::time::TimestampMs;
 use crate::window::{CalendarKind, CalendarWindows, TenantCalendar, Window, WindowLabel};
@@ -169,7 +170,11 @@ pub(crate) fn create(
 ) -> Result<Vec<Effect>, CommandError> {
     check_plan(catalog, &fields.plan)?;
     check_overrides(catalog, &fields.overrides)?;
-    let tenant = new_tenant(fields, now);
+    let mut tenant = new_tenant(fields, now);
+    if let Some(tombstone) = account.tenant().present() {
+        // Numbers and time never go back, not even over an erasure (R31, R8).
+        (tenant.seq, tenant.last) = (tombstone.seq, tombstone.last);
+    }
     let mut draft = Draft::new(account, catalog, &tenant, now);
     draft.effects.push(Effect::Tenant(Box::new(tenant.clone())));
     note(&mut draft, EntryKind::Creation, fields.plan.to_string(), author);
@@ -257,6 +262,30 @@ fn describe_override(one: &Override) -> String {
         Some(until) => format!("{} = {amount} until {until}", one.limit),
         None => format!("{} = {amount}", one.limit),
     }
+}
+
+/// From now on the tenant is not there for anybody; what its row said of it goes at once.
+pub(crate) fn erase(draft: &mut Draft<'_>) {
+    if draft.tenant.status == TenantStatus::Erasing {
+        return;
+    }
+    let (status, metadata, overrides) = (TenantStatus::Erasing, None, Vec::new());
+    let tenant = Tenant { status, metadata, overrides, ..draft.tenant.clone() };
+    draft.effects.push(Effect::Tenant(Box::new(tenant)));
+    draft.number();
+}
+
+/// Leaves the tombstone. Only a tenant that is being erased has lost its rows.
+pub(crate) fn finish_erasure(draft: &mut Draft<'_>, author: Option<&Note>) -> Result<(), Stop> {
+    if draft.tenant.status != TenantStatus::Erasing {
+        return Err(CommandError::TenantNotFound.into());
+    }
+    draft.effects.push(Effect::Erased);
+    let mut entry = draft.entry(EntryKind::Erasure);
+    entry.author = author.cloned();
+    draft.push_entry(entry);
+    draft.number();
+    Ok(())
 }
 
 /// Sets a tenant's time back to the store's clock, the draft's `now` (R8).

@@ -169,6 +169,11 @@ impl Store {
         self.events.extend_from_slice(changes.events());
     }
 
+    /// Takes away every row but the tenant's own, as a store does for an erasure.
+    pub(super) fn take_away(&mut self) {
+        *self = Self { tenant: self.tenant.take(), ..Self::default() };
+    }
+
     /// Loads exactly what is needed and nothing that comes along with it.
     pub(super) fn fill(&self, account: &mut Account, need: &Need, now: TimestampMs) {
         if need.tenant {

@@ -29,7 +29,9 @@ use crate::denial::{Denial, DenialCode};
 use crate::effect::{Effect, apply};
 use crate::loaded::{Loaded, Need};
 use crate::name::{HoldId, MeterName};
-use crate::rows::{CounterKey, EntryId, Grant, Hold, HoldState, KeyTarget, StoredAnswer, Tenant};
+use crate::rows::{
+    CounterKey, EntryId, Grant, Hold, HoldState, KeyTarget, StoredAnswer, Tenant, TenantStatus,
+};
 use crate::time::{TimestampMs, effective_now};
 use crate::view;
 use draft::{Draft, Stop};
@@ -47,6 +49,15 @@ pub fn execute(
     let now = match account.tenant() {
         Loaded::NotLoaded => return Execution::Need(Need { tenant: true, ..Need::default() }),
         Loaded::Absent => return on_unknown_tenant(account, catalog, command, clock),
+        Loaded::Present(tenant) if tenant.status == TenantStatus::Erased => {
+            return match effective_now(clock, tenant.last) {
+                Ok(now) => on_unknown_tenant(account, catalog, command, now),
+                Err(behind) => Execution::Refused(behind.into()),
+            };
+        }
+        Loaded::Present(tenant) if tenant.status == TenantStatus::Erasing => {
+            return on_erasing_tenant(account, catalog, command, clock.max(tenant.last));
+        }
         Loaded::Present(tenant) => match command.operation {
             // The one command for a clock that is behind.
             Operation::RepairClock { .. } => clock,
@@ -92,6 +103,39 @@ fn apply_all(account: &mut Account, now: TimestampMs, effects: Vec<Effect>) {
     }
 }
 
+/// A tenant whose rows are being taken away: nothing finds it, and nothing of it comes due.
+fn on_erasing_tenant(
+    account: &mut Account,
+    catalog: &Catalog,
+    command: &Command,
+    now: TimestampMs,
+) -> Execution {
+    match command.operation {
+        Operation::Erase { .. } | Operation::FinishErasure { .. } => {
+            decide_and_apply(account, catalog, command, now)
+        }
+        _ => not_there(account, command, now),
+    }
+}
+
+/// The answer of a tenant that is not there.
+fn not_there(account: &Account, command: &Command, now: TimestampMs) -> Execution {
+    let denial = Box::new(not_found_denial());
+    match command.operation {
+        Operation::Check { .. } => {
+            let outcome = Outcome::Checked { result: Err(denial) };
+            let mut told = done(account, now, outcome, Vec::new());
+            if let Execution::Done(answer) = &mut told {
+                // Not a tombstone's.
+                answer.seq = 0;
+            }
+            told
+        }
+        Operation::Hold(_) | Operation::Charge { .. } => Execution::Denied(denial),
+        _ => Execution::Refused(CommandError::TenantNotFound),
+    }
+}
+
 /// A tenant that does not exist: put creates it, trusted callers' holds and charges create it
 /// on the default plan (R27), everything else is told so.
 fn on_unknown_tenant(
@@ -118,20 +162,12 @@ fn on_unknown_tenant(
         }
         Operation::Hold(_) | Operation::Charge { .. } | Operation::Check { .. } => {
             let default = catalog.default_plan().filter(|_| command.may_create);
-            let Some(plan) = default else {
-                let denial = not_found_denial();
-                return match command.operation {
-                    Operation::Check { .. } => {
-                        let outcome = Outcome::Checked { result: Err(Box::new(denial)) };
-                        done(account, now, outcome, Vec::new())
-                    }
-                    _ => Execution::Denied(Box::new(denial)),
-                };
-            };
+            let Some(plan) = default else { return not_there(account, command, now) };
             control::create(account, catalog, &TenantFields::on(plan.clone()), None, now)
         }
-        _ => return Execution::Refused(CommandError::TenantNotFound),
+        _ => return not_there(account, command, now),
     };
+    let before = account.before_creation();
     match creation {
         Ok(effects) => apply_all(account, now, effects),
         Err(error) => return Execution::Refused(error),
@@ -141,7 +177,7 @@ fn on_unknown_tenant(
     let creates = matches!(execution, Execution::Done(_))
         && !matches!(command.operation, Operation::Check { .. });
     if !creates {
-        account.forget_creation();
+        account.forget_creation(before);
         match &mut execution {
             Execution::Denied(denial) => denial.seq = 0,
             Execution::Done(answer) => {
@@ -287,6 +323,14 @@ fn decide_control(
         }
         Operation::PatchTenant { patch, author } => {
             control::patch(draft, patch, author.as_ref())?;
+            Told::Tenant
+        }
+        Operation::Erase { .. } => {
+            control::erase(draft);
+            Told::Tenant
+        }
+        Operation::FinishErasure { author } => {
+            control::finish_erasure(draft, author.as_ref())?;
             Told::Tenant
         }
         Operation::RepairClock { author } => {
@@ -488,6 +532,8 @@ mod control_tests;
 mod decide_tests;
 #[cfg(test)]
 mod ending_tests;
+#[cfg(test)]
+mod erasure_tests;
 #[cfg(test)]
 mod fixture_tests;
 #[cfg(test)]

@@ -115,6 +115,7 @@ impl Script {
             "at" => self.clock = rest.parse().unwrap(),
             "after" => self.clock = self.clock.plus(span_ms(rest)),
             "back" => self.clock = self.clock.plus(-span_ms(rest)),
+            "take" => self.store.take_away(),
             "edit" => {
                 self.config.read(rest);
                 self.catalog = self.config.catalog();
@@ -233,6 +234,8 @@ impl Script {
                 return Operation::PutTenant { fields, author: None };
             }
             "repair" => return Operation::RepairClock { author: None },
+            "erase" => return Operation::Erase { author: None },
+            "finish" => return Operation::FinishErasure { author: None },
             "sweep" => return Operation::Sweep,
             "plan" => patch.plan = Some(name.parse().unwrap()),
             "suspend" => patch.status = Some(TenantStatus::Suspended),

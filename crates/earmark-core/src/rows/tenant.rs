@@ -38,20 +38,33 @@ pub enum TenantStatus {
     Active,
     /// Holds, charges, reopening and additions are denied; what is in flight ends normally.
     Suspended,
+    /// Its rows are being taken away: it is no longer there for anybody.
+    Erasing,
+    /// It was erased. The row keeps its number and time, so that one of the same name that is
+    /// created later goes on with them.
+    Erased,
 }
 
 impl TenantStatus {
+    /// Whether the tenant is there for callers and lists.
+    pub const fn is_there(self) -> bool {
+        matches!(self, Self::Active | Self::Suspended)
+    }
+
     /// The status as it is written.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
             Self::Suspended => "suspended",
+            Self::Erasing => "erasing",
+            Self::Erased => "erased",
         }
     }
 
     /// Reads a status.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Active, Self::Suspended].into_iter().find(|status| status.as_str() == text)
+        let all = [Self::Active, Self::Suspended, Self::Erasing, Self::Erased];
+        all.into_iter().find(|status| status.as_str() == text)
     }
 }
 

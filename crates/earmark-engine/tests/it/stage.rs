@@ -368,6 +368,14 @@ impl Records for Stage {
         self.store.prune(prune)
     }
 
+    fn take_away(&self, tenant: TenantId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.store.take_away(tenant)
+    }
+
+    fn erasing(&self) -> BoxFuture<'_, Result<Vec<TenantId>, StoreError>> {
+        self.store.erasing()
+    }
+
     fn backup(
         &self,
         file: PathBuf,

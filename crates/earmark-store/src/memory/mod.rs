@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use earmark_core::bounds::DUE_HOLDS_PER_ROUND;
-use earmark_core::{Account, HoldId, Need, PlanName, TenantId, TimestampMs};
+use earmark_core::{Account, HoldId, Need, PlanName, TenantId, TenantStatus, TimestampMs};
 
 use crate::clock::Clock;
 use crate::outbox::Outbox;
@@ -277,6 +277,7 @@ impl Records for MemoryStore {
                 .current
                 .tenants
                 .iter()
+                .filter(|(_, rows)| rows.tenant.status.is_there())
                 .filter(|(id, _)| id.as_str().starts_with(&query.prefix))
                 .filter(|(id, _)| query.after.as_ref().is_none_or(|after| *id > after))
                 .filter(|(_, rows)| on_plan(&rows.tenant.plan))
@@ -334,6 +335,22 @@ impl Records for MemoryStore {
             self.write(vec![Write::Prune(prune.before, prune.config)]);
             let rows = had - self.lock().current.prunable();
             Ok(Pruned { rows, next: None })
+        })
+    }
+
+    fn take_away(&self, tenant: TenantId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            self.write(vec![Write::TakeAway(tenant)]);
+            Ok(false)
+        })
+    }
+
+    fn erasing(&self) -> BoxFuture<'_, Result<Vec<TenantId>, StoreError>> {
+        Box::pin(async move {
+            let shared = self.lock();
+            let erasing = shared.current.tenants.iter();
+            let erasing = erasing.filter(|(_, rows)| rows.tenant.status == TenantStatus::Erasing);
+            Ok(erasing.map(|(id, _)| id.clone()).collect())
         })
     }
 

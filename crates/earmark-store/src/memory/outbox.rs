@@ -26,6 +26,13 @@ pub(super) struct OutboxRows {
 }
 
 impl OutboxRows {
+    /// Takes a tenant's events away.
+    pub(super) fn forget(&mut self, tenant: &TenantId) {
+        self.events.retain(|_, event| event.tenant != *tenant);
+        let events = &self.events;
+        self.deliveries.retain(|(number, _), _| events.contains_key(number));
+    }
+
     /// Adds an event of a batch.
     pub(super) fn push(&mut self, tenant: TenantId, event: Event) {
         self.last += 1;

@@ -66,6 +66,7 @@ pub(super) enum Write {
     Config(Box<ConfigChange>),
     ApiKey(Box<ApiKeyRecord>),
     Prune(TimestampMs, Arc<Config>),
+    TakeAway(TenantId),
     Outbox(Box<OutboxRows>),
 }
 
@@ -197,6 +198,13 @@ impl State {
                 self.api_keys.insert(record.id.clone(), *record);
             }
             Write::Event(id, event) => self.outbox.push(id, *event),
+            Write::TakeAway(tenant) => {
+                self.outbox.forget(&tenant);
+                self.api_keys.retain(|_, key| key.tenant.as_ref() != Some(&tenant));
+                if let Some(rows) = self.tenants.get_mut(&tenant) {
+                    *rows = TenantRows::new(rows.tenant.clone());
+                }
+            }
             Write::Outbox(rows) => self.outbox = *rows,
             Write::Tenant(id, tenant) => match self.tenants.get_mut(&id) {
                 Some(rows) => rows.tenant = *tenant,

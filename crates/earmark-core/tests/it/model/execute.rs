@@ -249,7 +249,11 @@ impl Model {
                 self.patch(patch, now_ms)?;
                 fresh(Outcome::Tenant { created: false })
             }
-            Operation::RepairClock { .. } | Operation::Sweep => fresh(Outcome::Swept),
+            // Erasure has its tables: a model of one tenant's history has nothing to say of it.
+            Operation::Erase { .. }
+            | Operation::FinishErasure { .. }
+            | Operation::RepairClock { .. }
+            | Operation::Sweep => fresh(Outcome::Swept),
         }
     }
 
