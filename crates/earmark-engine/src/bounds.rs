@@ -49,9 +49,13 @@ pub const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
 /// When the first round begins after a start, which has other things to do.
 pub const PRUNE_FIRST_AFTER: Duration = Duration::from_secs(60);
 
-/// Between two steps of a round, so that a round of millions of rows leaves most of the store's
+/// How often it is looked for erasures that were cut off: at a start, and for those that the
+/// store cut off later.
+pub const ERASE_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// Between two steps of pruning or erasing, so that millions of rows leave most of the store's
 /// time to batches.
-pub const PRUNE_PAUSE: Duration = Duration::from_millis(20);
+pub const STEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// How often usage is summed by hour.
 pub const SUM_USAGE_EVERY: Duration = Duration::from_secs(10);

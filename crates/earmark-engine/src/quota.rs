@@ -14,7 +14,9 @@ use tokio::time::Instant;
 use crate::answers::Waiting;
 use crate::background::Background;
 use crate::batch::{TenantJobs, by_tenant};
-use crate::bounds::{DEADLINE_DEFAULT, DEADLINE_MAX, FINISH_WITHIN, LEDGER_RETENTION_DEFAULT};
+use crate::bounds::{
+    DEADLINE_DEFAULT, DEADLINE_MAX, FINISH_WITHIN, LEDGER_RETENTION_DEFAULT, STEP_PAUSE,
+};
 use crate::config::{self, ConfigError, SharedConfig};
 use crate::error::CallError;
 use crate::job::Job;
@@ -62,6 +64,7 @@ pub(crate) struct Inner {
     stop: watch::Sender<bool>,
     finish_within: Duration,
     failed: watch::Receiver<bool>,
+    erasing: tokio::sync::Mutex<()>,
     pub(crate) background: Background,
 }
 
@@ -99,8 +102,16 @@ impl Quota {
         let background = Background::new().map_err(cannot_start)?;
         let finish_within = options.finish_within;
         let records = store;
-        let inner = Inner { shards, records, config, stop, finish_within, failed, background };
-        let inner = Arc::new(inner);
+        let inner = Arc::new(Inner {
+            shards,
+            records,
+            config,
+            stop,
+            finish_within,
+            failed,
+            erasing: tokio::sync::Mutex::default(),
+            background,
+        });
         if options.sweep {
             inner.background.spawn(crate::sweeper::run(Arc::downgrade(&inner)));
         }
@@ -135,11 +146,16 @@ impl Quota {
     pub async fn erase(&self, tenant: TenantId, author: Option<Note>) -> Result<Answer, CallError> {
         let begin = Command::new(Operation::Erase { author: author.clone() });
         self.execute(tenant.clone(), begin, None).await?;
+        // One at a time: another erasure of this tenant could otherwise finish, and the next
+        // tenant of its name lose what it has.
+        let _one = self.inner.erasing.lock().await;
         let gone = |error: StoreError| {
             tracing::warn!(%error, "an erasure goes on later");
             CallError::StoreUnavailable
         };
-        while self.records().take_away(tenant.clone()).await.map_err(gone)? {}
+        while self.records().take_away(tenant.clone()).await.map_err(gone)? {
+            tokio::time::sleep(STEP_PAUSE).await;
+        }
         self.execute(tenant, Command::new(Operation::FinishErasure { author }), None).await
     }
 

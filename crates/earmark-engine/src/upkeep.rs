@@ -10,7 +10,7 @@ use earmark_core::bounds::HOLD_RETENTION_MS;
 use earmark_store::StoreError;
 use earmark_store::records::{Prune, PruneAt};
 
-use crate::bounds::{PRUNE_EVERY, PRUNE_FIRST_AFTER, PRUNE_PAUSE, SUM_USAGE_EVERY};
+use crate::bounds::{ERASE_EVERY, PRUNE_EVERY, PRUNE_FIRST_AFTER, STEP_PAUSE, SUM_USAGE_EVERY};
 use crate::quota::{Inner, Quota};
 
 /// Sums usage by hour until the engine is gone, so that a chart never waits for many entries.
@@ -28,29 +28,26 @@ pub(crate) async fn sum_usage(engine: Weak<Inner>) {
                 }
             }
             drop(quota);
-            tokio::time::sleep(PRUNE_PAUSE).await;
+            tokio::time::sleep(STEP_PAUSE).await;
         }
     }
 }
 
-/// Finishes erasures that were cut off, until the engine is gone.
+/// Finishes erasures that were cut off, at once and from time to time, until the engine is gone.
 pub(crate) async fn finish_erasures(engine: Weak<Inner>) {
-    let mut wait = PRUNE_FIRST_AFTER;
     loop {
-        tokio::time::sleep(wait).await;
-        wait = PRUNE_EVERY;
         let Some(quota) = engine.upgrade().map(Quota::from_inner) else { return };
-        let erasing = match quota.records().erasing().await {
-            Ok(erasing) => erasing,
-            Err(error) => {
-                tracing::debug!(%error, "no erasure finished");
-                continue;
+        match quota.records().erasing().await {
+            Ok(erasing) => {
+                for tenant in erasing {
+                    // What does not come about now does in the next round.
+                    quota.erase(tenant, None).await.ok();
+                }
             }
-        };
-        for tenant in erasing {
-            // What does not come about now does in the next round.
-            let _ = quota.erase(tenant, None).await;
+            Err(error) => tracing::debug!(%error, "no erasure finished"),
         }
+        drop(quota);
+        tokio::time::sleep(ERASE_EVERY).await;
     }
 }
 
@@ -89,6 +86,6 @@ pub(crate) async fn round(engine: &Weak<Inner>, keep: Duration) -> Result<Option
             Some(next) => at = next,
             None => return Ok(Some(rows)),
         }
-        tokio::time::sleep(PRUNE_PAUSE).await;
+        tokio::time::sleep(STEP_PAUSE).await;
     }
 }

@@ -1,9 +1,10 @@
 //! Erasing: every row of a tenant but its own goes, some at a time, between two folds.
 //!
 //! Entries and holds are found by their chains, from the newest back, and the chains are
-//! shortened with them, so that a crash in between loses nothing of the way.
+//! shortened with them, so that a crash in between loses nothing of the way. What goes is
+//! overwritten with zeros, not only unlinked.
 
-use earmark_core::TenantId;
+use earmark_core::{TenantId, TenantStatus};
 use earmark_store::StoreError;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -26,12 +27,29 @@ const BY_TENANT: &[&str] = &[
     "DELETE FROM usage_by_hour WHERE tenant_id = ?1",
     "DELETE FROM delivery WHERE event_no IN (SELECT event_no FROM outbox WHERE tenant_id = ?1)",
     "DELETE FROM outbox WHERE tenant_id = ?1",
-    "DELETE FROM api_key WHERE tenant_id = ?1",
 ];
 
-/// Takes some rows away; whether there are more.
+/// First of all: nobody reads with a key what is still there.
+const KEYS: &str = "DELETE FROM api_key WHERE tenant_id = ?1";
+
+/// Takes some rows away; whether there are more. Does nothing to a tenant that is not being
+/// erased: one that was erased and created again keeps what it has.
 pub(crate) fn step(connection: &Connection, tenant: &TenantId) -> Result<bool, StoreError> {
+    let overwrite = |value: &str| connection.pragma_update(None, "secure_delete", value);
+    overwrite("ON").map_err(sqlite)?;
+    let more = take_away(connection, tenant);
+    overwrite("OFF").map_err(sqlite)?;
+    more
+}
+
+fn take_away(connection: &Connection, tenant: &TenantId) -> Result<bool, StoreError> {
+    let sql = "SELECT status FROM tenant WHERE tenant_id = ?1";
+    let status = connection.query_row(sql, [tenant.as_str()], |row| row.get::<_, String>(0));
+    if status.optional().map_err(sqlite)?.as_deref() != Some(TenantStatus::Erasing.as_str()) {
+        return Ok(false);
+    }
     let transaction = connection.unchecked_transaction().map_err(sqlite)?;
+    transaction.execute(KEYS, [tenant.as_str()]).map_err(sqlite)?;
     let more = entries(&transaction, tenant)? || holds(&transaction, tenant)?;
     if !more {
         for sql in BY_TENANT {

@@ -171,7 +171,7 @@ pub trait Records: Send + Sync + 'static {
     fn prune(&self, prune: Prune) -> BoxFuture<'_, Result<Pruned, StoreError>>;
 
     /// Takes away some rows of a tenant that is being erased, every one but its own; whether
-    /// there are more. Its API keys go, too.
+    /// there are more. Its API keys go, too. Does nothing to any other tenant.
     fn take_away(&self, tenant: TenantId) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Tenants whose erasure has begun and is not finished.

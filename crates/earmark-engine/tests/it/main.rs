@@ -17,6 +17,7 @@ mod damage;
 mod deadlines;
 mod denials;
 mod durability;
+mod erasing;
 mod exactness;
 mod guards;
 mod ids;

@@ -22,7 +22,7 @@ pub(crate) use hold::{EndedReply, ExtendedReply, HoldDetail, HoldReply, HoldsRep
 pub(crate) use key::{KeyReply, KeysReply, NewKeyReply};
 pub(crate) use limit::{LimitReply, limits};
 pub(crate) use problem::ProblemReply;
-pub(crate) use tenant::{TenantReply, TenantsReply};
+pub(crate) use tenant::{ErasedReply, TenantReply, TenantsReply};
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -41,6 +41,23 @@ pub(crate) struct TenantReply {
     tenant_seq: i64,
 }
 
+/// A tenant that is there no more.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ErasedReply {
+    /// Its id.
+    #[schema(example = "acme")]
+    tenant: String,
+    /// `erased`, or `erasing` while its rows are still going.
+    #[schema(example = "erased")]
+    status: &'static str,
+}
+
+impl ErasedReply {
+    pub(crate) fn new(tenant: &TenantId, status: &'static str) -> Self {
+        Self { tenant: tenant.to_string(), status }
+    }
+}
+
 /// Another amount for one limit, for a while.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Override)]

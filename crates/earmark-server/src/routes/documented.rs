@@ -109,6 +109,12 @@ parameters! {
         count "count": u64,
     }
 
+    /// What erasing a tenant takes.
+    ConfirmQuery in Query {
+        /// The tenant's name once more.
+        confirm "confirm": String,
+    }
+
     /// What revoking a key takes.
     RevokeQuery in Query {
         /// From when on it is refused; by default from now on.
@@ -178,6 +184,8 @@ refusals! {
     Conflict: AlreadySettled AlreadyReleased HoldExpired TooManyParts;
     /// Of what names a tenant or a hold.
     NotFound: TenantNotFound HoldNotFound;
+    /// Of what names a tenant alone.
+    NoTenant: TenantNotFound;
     /// Of what names a plan.
     NoPlan: PlanNotFound;
     /// Of what names a key.

@@ -47,7 +47,15 @@ pub(crate) async fn make_for_tenant(
 ) -> Result<Response, Problem> {
     let user = body.user.map(user).transpose()?;
     existing(&app, &tenant).await?;
-    make(&app, KeyOf::Tenant { tenant, user }, body.name, body.revoked_at).await
+    let of = KeyOf::Tenant { tenant: tenant.clone(), user };
+    let (id, made) = make(&app, of, body.name, body.revoked_at).await?;
+    if let Err(gone) = existing(&app, &tenant).await {
+        // Erased meanwhile: the key must not open the next tenant of that name.
+        app.quota.records().revoke_api_key(id, None).await.map_err(Problem::store)?;
+        app.refresh_keys().await?;
+        return Err(gone);
+    }
+    Ok(made)
 }
 
 /// List a tenant's keys.
@@ -122,7 +130,7 @@ pub(crate) async fn make_trusted(
             return Err(Problem::invalid("kind", message));
         }
     };
-    make(&app, of, body.name, body.revoked_at).await
+    Ok(make(&app, of, body.name, body.revoked_at).await?.1)
 }
 
 /// List admin and service keys.
@@ -158,24 +166,26 @@ async fn trusted(app: &App) -> Result<Vec<ApiKeyRecord>, Problem> {
     Ok(records)
 }
 
+/// Makes a key; its id, and the reply that shows it.
 async fn make(
     app: &App,
     of: KeyOf,
     name: Option<String>,
     revoked_at: Option<String>,
-) -> Result<Response, Problem> {
+) -> Result<(String, Response), Problem> {
     let name = name.map(|name| bounded_note("name", name, KEY_NAME_BYTES_MAX)).transpose()?;
     let now = app.quota.records().ping().await.map_err(Problem::store)?;
     let revoked = revoked_at.map(|text| ahead(&text, now)).transpose()?;
     let (record, key) = new_key(of, name, now).map_err(Problem::store)?;
     let record = ApiKeyRecord { revoked, ..record };
     let reply = NewKeyReply { key, record: KeyReply::of(&record) };
+    let id = record.id.clone();
     app.quota.records().add_api_key(record).await.map_err(Problem::store)?;
     app.refresh_keys().await?;
     let mut response = json(StatusCode::CREATED, &reply);
     // The one reply with a secret in it: no cache on the way may keep it.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    Ok((id, response))
 }
 
 fn listed(mut records: Vec<ApiKeyRecord>) -> Response {

@@ -7,6 +7,7 @@ mod config;
 mod corrections;
 mod documented;
 mod entries;
+mod erasure;
 mod events;
 mod gateway;
 mod history;
@@ -57,7 +58,7 @@ pub(crate) fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(history::history))
         .routes(routes!(entries::list))
         .routes(routes!(tenants::list))
-        .routes(routes!(tenants::put, tenants::get, tenants::patch))
+        .routes(routes!(tenants::put, tenants::get, tenants::patch, erasure::erase))
         .routes(routes!(tenants::clear_fault))
         .routes(routes!(tenants::repair_clock))
         .routes(routes!(corrections::grant))

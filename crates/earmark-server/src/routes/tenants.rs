@@ -235,7 +235,8 @@ pub(super) fn plan(name: &str) -> Result<PlanName, Problem> {
 }
 
 fn status(text: &str) -> Result<TenantStatus, Problem> {
-    TenantStatus::parse(text).ok_or_else(|| Problem::invalid("status", "active or suspended"))
+    let status = TenantStatus::parse(text).filter(|status| status.is_there());
+    status.ok_or_else(|| Problem::invalid("status", "active or suspended"))
 }
 
 fn zone(name: &str) -> Result<Zone, Problem> {

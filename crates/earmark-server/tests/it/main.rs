@@ -12,6 +12,7 @@ mod batch_alike;
 mod codes;
 mod connections;
 mod control;
+mod erasing;
 mod events;
 mod exact;
 mod gateway;

@@ -27,6 +27,7 @@ pub mod commits;
 pub mod config;
 pub mod due;
 pub mod engine;
+pub mod erasing;
 pub mod extremes;
 pub mod loading;
 pub mod outbox;
@@ -167,6 +168,13 @@ macro_rules! conformance_tests {
                 counters_go_when_no_entry_can_name_them_any_more
                 ended_holds_and_old_keys_go_and_open_holds_stay
                 usage_by_hour_is_what_the_entries_say_also_when_they_are_gone
+            }
+            erasing {
+                only_a_tombstone_is_left_and_the_others_keep_everything
+                an_erasure_that_was_cut_off_anywhere_goes_on
+                one_of_the_same_name_begins_anew
+                a_tenant_that_is_not_being_erased_keeps_what_it_has
+                random_erasures_keep_the_books_and_equal_the_memory_store
             }
             outbox {
                 events_come_newest_first_with_every_field

@@ -33,7 +33,7 @@ fn reached(used: i64) -> Event {
 }
 
 /// A refusal, with everything that an alert does not have.
-fn denied() -> Event {
+pub(super) fn denied() -> Event {
     let window = name("rolling");
     let (limit, dimensions) = (name("tokens/rolling:1h/user"), "user=a%2Cb".to_owned());
     Event {

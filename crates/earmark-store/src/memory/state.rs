@@ -7,7 +7,7 @@ use earmark_core::bounds::TTL_MS_MAX;
 use earmark_core::{
     Account, CombinationKey, Counter, CounterKey, Entry, EntryId, Event, Grant, GrantId, Hold,
     HoldId, IdempotencyKey, KeyRow, KeyTarget, LimitIdentity, LimitName, MeterName, Need, PlanName,
-    Retention, Tenant, TenantId, TimestampMs,
+    Retention, Tenant, TenantId, TenantStatus, TimestampMs,
 };
 
 use super::outbox::OutboxRows;
@@ -199,6 +199,10 @@ impl State {
             }
             Write::Event(id, event) => self.outbox.push(id, *event),
             Write::TakeAway(tenant) => {
+                let is_erasing = |rows: &TenantRows| rows.tenant.status == TenantStatus::Erasing;
+                if !self.tenants.get(&tenant).is_some_and(is_erasing) {
+                    return;
+                }
                 self.outbox.forget(&tenant);
                 self.api_keys.retain(|_, key| key.tenant.as_ref() != Some(&tenant));
                 if let Some(rows) = self.tenants.get_mut(&tenant) {

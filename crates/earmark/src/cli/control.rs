@@ -107,6 +107,20 @@ pub(crate) enum TenantCommand {
         #[arg(long = "window")]
         windows: Vec<String>,
     },
+    /// Erase a tenant for good: its usage, ledger, holds, grants and keys
+    #[command(
+        long_about = "Erase a tenant for good: its usage, ledger, holds, grants and keys.\n\n\
+        At once it is not there for anybody, calls in flight included; nothing brings it back. \
+        What stays is its name with a number, so that one of the same name that is created \
+        later begins anew behind it. Backups that were made before still have it."
+    )]
+    Erase {
+        /// Its id
+        tenant: String,
+        /// Its id once more
+        #[arg(long, value_name = "TENANT")]
+        confirm: String,
+    },
     /// Set a tenant's time back to the store's clock
     RepairClock {
         /// Its id

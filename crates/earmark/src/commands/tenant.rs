@@ -53,6 +53,10 @@ pub(crate) async fn run(
             let body = if windows.is_empty() { json!({}) } else { json!({"windows": windows}) };
             client.post(&format!("{}/restart", path(&tenant)), body).await?
         }
+        TenantCommand::Erase { tenant, confirm } => {
+            let path = format!("{}?confirm={}", path(&tenant), encoded(&confirm));
+            client.call(Method::DELETE, &path, None).await?
+        }
         TenantCommand::RepairClock { tenant } => {
             client.post(&format!("{}/repair-clock", path(&tenant)), json!({})).await?
         }

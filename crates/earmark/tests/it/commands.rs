@@ -48,6 +48,7 @@ fn the_help_of_every_command_shows_how_it_is_called() {
         "tenant suspend",
         "tenant resume",
         "tenant restart",
+        "tenant erase",
         "tenant repair-clock",
         "tenant clear-fault",
         "key create",
@@ -117,6 +118,7 @@ fn every_command_prints_json_that_parses() {
         "backup",
         "openapi",
         "demo race --chats 12 --rounds 2",
+        "tenant erase acme --confirm acme",
     ] {
         let arguments: Vec<&str> = line.split_whitespace().collect();
         let told = earmark_json(directory.path(), &arguments);
