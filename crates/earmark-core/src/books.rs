@@ -1,7 +1,7 @@
 //! The books: whether every number explains itself (R32).
 //!
-//! For each counter, `used` is the sum of the entries' deltas that name it (rolling: whose
-//! slice is still inside) and `held` the sum of the open legs on it; for each grant, `used`
+//! For each counter, `used` is the sum of the entries' deltas that name it (rolling: since the
+//! last clock repair, and whose slice is still inside) and `held` the sum of the open legs on it; for each grant, `used`
 //! is the sum of its deltas, `lapsed` of its expiries and `held` of the open legs. Nothing
 //! here decides anything: it recomputes and compares.
 
@@ -39,6 +39,8 @@ impl fmt::Display for Difference {
 pub struct BooksCheck {
     used: BTreeMap<CounterKey, i64>,
     slices: BTreeMap<(CounterKey, i64), i64>,
+    /// The last change that began rolling sums anew: what came before says nothing of them.
+    rolling_since: i64,
     held: BTreeMap<CounterKey, i64>,
     grants: BTreeMap<GrantId, GrantSums>,
     open_holds: i64,
@@ -53,11 +55,18 @@ struct GrantSums {
 }
 
 impl BooksCheck {
-    /// Takes one entry into the sums.
+    /// Takes one entry into the sums. Entries come in their order, or in the opposite one.
     pub fn add_entry(&mut self, entry: &Entry) {
+        if entry.begins_rolling_anew() && entry.id.seq > self.rolling_since {
+            if self.last_seq < entry.id.seq {
+                self.slices.clear();
+            }
+            self.rolling_since = entry.id.seq;
+        }
         self.last_seq = self.last_seq.max(entry.id.seq);
         for delta in &entry.counters {
             match delta.slice {
+                Some(_) if entry.id.seq < self.rolling_since => {}
                 Some(slice) => {
                     *self.slices.entry((delta.counter.clone(), slice)).or_default() += delta.delta;
                 }

@@ -89,3 +89,7 @@ pub const LIVE_GRANTS_MAX: usize = 1_000;
 /// Due holds loaded in one round (R14): bounds the memory of one transaction; the next
 /// round takes the rest.
 pub const DUE_HOLDS_PER_ROUND: usize = 1_000;
+
+/// Deltas of one entry of a clock repair, which can name every slice of every rolling counter:
+/// a row of some 50 kB at most.
+pub const DELTAS_PER_ENTRY_MAX: usize = 500;

@@ -44,7 +44,7 @@ CREATE TABLE counter (
   used            INTEGER NOT NULL,      -- rolling: as of the last change; the sum of slices inside counts
   held            INTEGER NOT NULL,
   denied          INTEGER NOT NULL,
-  changed_ms      INTEGER NOT NULL,      -- when one of these last changed
+  changed_in      INTEGER NOT NULL,      -- the tenant's newest entry_no when one of these last changed
   rolling_minutes INTEGER,
   slices          TEXT,                  -- [[slice, used], ...]
   fired           TEXT,                  -- alerts raised

@@ -102,7 +102,7 @@ const COUNTER: Layout = Layout {
         "used",
         "held",
         "denied",
-        "changed_ms",
+        "changed_in",
         "rolling_minutes",
         "slices",
         "fired",

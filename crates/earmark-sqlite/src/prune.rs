@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use earmark_core::bounds::TTL_MS_MAX;
-use earmark_core::{CounterKey, EntryId, Retention, TenantId, TimestampMs};
+use earmark_core::{CounterKey, Entry, EntryId, Retention, TenantId, TimestampMs};
 use earmark_store::StoreError;
 use earmark_store::records::{Prune, PruneAt, PrunePart, Pruned};
 use earmark_store::retention::{KEY_EXTRA_MS, Opening, OpeningKey, Openings, fold_entry};
@@ -68,8 +68,9 @@ fn execute(connection: &Connection, sql: &str, params: impl Params) -> Result<us
     connection.prepare_cached(sql).and_then(|mut it| it.execute(params)).map_err(sqlite)
 }
 
-/// The oldest entries, as long as they are old enough: a prefix, since they are numbered in
-/// the order of commits.
+/// The oldest entries, up to the last that is old enough: a prefix, since they are numbered in
+/// the order of commits. Where the clock went back, that takes entries with it which say that
+/// they are younger.
 fn entries(connection: &Connection, retention: Retention<'_>) -> Result<Pruned, StoreError> {
     let sql = concat!(
         "SELECT ",
@@ -81,16 +82,20 @@ fn entries(connection: &Connection, retention: Retention<'_>) -> Result<Pruned, 
         let tenant: String = row.get(19).map_err(sqlite)?;
         Ok((number, tenant, entry_row(row)?))
     })?;
-    let is_old = |entry: &earmark_core::Entry| entry.at < retention.before;
-    let old: Vec<_> = rows.iter().take_while(|(_, _, entry)| is_old(entry)).collect();
-    let Some((last, _, _)) = old.last() else {
+    let is_old = |(_, _, entry): &(_, _, Entry)| entry.at < retention.before;
+    let Some(newest_old) = rows.iter().rposition(is_old) else {
         return Ok(Pruned { rows: 0, next: next(PrunePart::Entries, None) });
     };
+    let old = &rows[..=newest_old];
+    let last = old[newest_old].0;
     let mut sums: BTreeMap<&str, (Openings, EntryId, TimestampMs)> = BTreeMap::new();
-    for (_, tenant, entry) in &old {
+    for (_, tenant, entry) in old {
         let start = || (Openings::new(), entry.id, entry.at);
         let (openings, through, at) = sums.entry(tenant).or_insert_with(start);
-        fold_entry(openings, entry, retention);
+        if fold_entry(openings, entry, retention) {
+            let sql = "DELETE FROM opening WHERE tenant_id = ?1 AND slice <> ?2";
+            execute(connection, sql, params![tenant, NO_SLICE])?;
+        }
         (*through, *at) = (entry.id.max(*through), entry.at.max(*at));
     }
     for (tenant, (openings, through, at)) in sums {
@@ -240,10 +245,9 @@ fn counters(
             continue;
         }
         let sql = "DELETE FROM counter WHERE tenant_id = ?1 AND limit_name = ?2 \
-                   AND dimensions = ?3 AND window = ?4 AND held = 0 AND changed_ms < ?5";
-        let before = retention.before.0;
-        let places = params![tenant, limit, dimensions, window, before];
-        let gone = execute(connection, sql, places)?;
+                   AND dimensions = ?3 AND window = ?4 AND held = 0 \
+                   AND changed_in < coalesce((SELECT min(entry_no) FROM entry), changed_in + 1)";
+        let gone = execute(connection, sql, [tenant, limit, dimensions, window])?;
         if gone == 1 {
             removed += 1;
             let sql = "DELETE FROM opening WHERE tenant_id = ?1 AND figure = 'counter' \

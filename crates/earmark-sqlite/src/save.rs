@@ -40,8 +40,12 @@ struct Saver<'s> {
 
 impl Saver<'_> {
     fn changes(&mut self, account: &Account, changes: &Changes<'_>, next: &mut NextNumbers) {
+        let newest_entry = match changes.entries() {
+            [] => self.chain.last_entry,
+            entries => next.entry - 1 + i64::try_from(entries.len()).unwrap_or(0),
+        };
         for change in changes.counters() {
-            self.counter(&change, account);
+            self.counter(&change, newest_entry);
         }
         for change in changes.holds() {
             if let Some(row) = change.row {
@@ -114,7 +118,7 @@ impl Saver<'_> {
         );
     }
 
-    fn counter(&mut self, change: &RowChange<'_, CounterKey, Counter>, account: &Account) {
+    fn counter(&mut self, change: &RowChange<'_, CounterKey, Counter>, newest_entry: i64) {
         let CounterKey { limit, dimensions, window } = change.key;
         let window = window.to_string();
         let Some(row) = change.row else {
@@ -135,7 +139,7 @@ impl Saver<'_> {
                 &row.used,
                 &row.held,
                 &row.denied,
-                &account.tenant().present().map_or(0, |tenant| tenant.last.0),
+                &newest_entry,
                 &rolling.map(|(span, _)| i64::from(span.minutes())),
                 &rolling.and_then(|(_, slices)| counter::slices_to_text(slices)),
                 &counter::fired_to_text(&row.fired),

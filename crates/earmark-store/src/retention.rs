@@ -37,8 +37,13 @@ pub struct Opening {
 /// Sums of one tenant's folded entries.
 pub type Openings = BTreeMap<OpeningKey, Opening>;
 
-/// Takes an entry into the sums.
-pub fn fold_entry(openings: &mut Openings, entry: &Entry, retention: Retention<'_>) {
+/// Takes an entry into the sums. Whether it begins rolling sums anew: then those that were
+/// folded before go.
+pub fn fold_entry(openings: &mut Openings, entry: &Entry, retention: Retention<'_>) -> bool {
+    let anew = entry.begins_rolling_anew();
+    if anew {
+        openings.retain(|key, _| !matches!(key, OpeningKey::Counter(_, Some(_))));
+    }
     let mut add = |key, amount| {
         let opening = openings.entry(key).or_default();
         opening.meter = entry.meter.clone().or(opening.meter.take());
@@ -55,6 +60,7 @@ pub fn fold_entry(openings: &mut Openings, entry: &Entry, retention: Retention<'
     if let (EntryKind::GrantExpiry, Some(grant)) = (entry.kind, entry.grant) {
         add(OpeningKey::GrantLapsed(grant), entry.amount);
     }
+    anew
 }
 
 /// An opening as the ledger shows it: the entry that stands for all that were folded.

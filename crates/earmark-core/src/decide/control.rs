@@ -1,11 +1,13 @@
 //! What administrators do: grants, adjustments, restarts, tenants, clock repair (R24–R28, R8).
 
+use std::collections::BTreeMap;
+
 use super::charging::rolling_span;
 use super::draft::{Draft, Stop};
 use super::keys;
 use crate::account::Account;
 use crate::answer::CommandError;
-use crate::bounds::{LIVE_GRANTS_MAX, OVERRIDES_MAX, TTL_MS_MAX};
+use crate::bounds::{DELTAS_PER_ENTRY_MAX, LIVE_GRANTS_MAX, OVERRIDES_MAX, TTL_MS_MAX};
 use crate::catalog::Catalog;
 use crate::command::{AdjustRequest, GrantRequest, KeyUse, TenantFields, TenantPatch};
 use crate::effect::{CounterChange, Effect};
@@ -301,11 +303,13 @@ pub(crate) fn repair_clock(draft: &mut Draft<'_>, author: Option<&Note>) -> Resu
     draft.effects.push(Effect::Windows(Box::new(windows)));
     note(draft, EntryKind::ClockRepair, format!("{} -> {now}", draft.tenant.last), author);
     for (meter, deltas) in pull_back_slices(draft) {
-        let mut entry = draft.entry(EntryKind::ClockRepair);
-        entry.meter = Some(meter);
-        entry.counters = deltas;
-        entry.author = author.cloned();
-        draft.push_entry(entry);
+        for deltas in deltas.chunks(DELTAS_PER_ENTRY_MAX) {
+            let mut entry = draft.entry(EntryKind::ClockRepair);
+            entry.meter = Some(meter.clone());
+            entry.counters = deltas.to_vec();
+            entry.author = author.cloned();
+            draft.push_entry(entry);
+        }
     }
     pull_back_holds(draft);
     draft.number();
@@ -334,35 +338,31 @@ fn pull_back_holds(draft: &mut Draft<'_>) {
     }
 }
 
-/// Moves what rolling counters have in slices after now's into now's.
+/// Moves what rolling counters have in slices after now's into now's. Returns what each has then
+/// in each slice, by meter: what the ledger says of them from now on (see
+/// [`Entry::begins_rolling_anew`](crate::rows::Entry::begins_rolling_anew)).
 fn pull_back_slices(draft: &mut Draft<'_>) -> Vec<(MeterName, Vec<CounterDelta>)> {
-    let mut moves = Vec::new();
+    let (mut moves, mut sums) = (Vec::new(), BTreeMap::new());
     for (key, counter) in draft.account.counters() {
         let Some((span, slices)) = &counter.rolling else { continue };
         let current = span.slice_of(draft.now);
-        for (slice, sum) in slices.iter().filter(|(slice, _)| *slice > current) {
-            moves.push((key.clone(), counter.meter.clone(), *span, slice, current, sum));
+        let of_meter: &mut BTreeMap<_, i64> = sums.entry(counter.meter.clone()).or_default();
+        for (slice, sum) in slices.iter() {
+            *of_meter.entry((key.clone(), slice.min(current))).or_default() += sum;
+            if slice > current {
+                moves.push((key.clone(), counter.meter.clone(), *span, slice, current, sum));
+            }
         }
     }
     moves.sort_by(|a, b| (&a.1, &a.0, a.3).cmp(&(&b.1, &b.0, b.3)));
-    let mut deltas: Vec<(MeterName, Vec<CounterDelta>)> = Vec::new();
     for (key, meter, span, from, to, sum) in moves {
-        let mut both = Vec::with_capacity(2);
-        for (slice, delta) in [(from, -sum), (to, sum)] {
-            draft.change_counter(CounterChange {
-                key: key.clone(),
-                meter: meter.clone(),
-                rolling: Some(span),
-                slice: Some(slice),
-                used: delta,
-                held: 0,
-            });
-            both.push(CounterDelta { counter: key.clone(), slice: Some(slice), delta });
-        }
-        match deltas.last_mut().filter(|(last, _)| *last == meter) {
-            Some((_, deltas)) => deltas.extend(both),
-            None => deltas.push((meter, both)),
+        for (slice, used) in [(from, -sum), (to, sum)] {
+            let (key, meter) = (key.clone(), meter.clone());
+            let (rolling, slice, held) = (Some(span), Some(slice), 0);
+            draft.change_counter(CounterChange { key, meter, rolling, slice, used, held });
         }
     }
-    deltas
+    let delta = |((counter, slice), delta)| CounterDelta { counter, slice: Some(slice), delta };
+    let told = sums.into_iter().filter(|(_, slices)| !slices.is_empty());
+    told.map(|(meter, slices)| (meter, slices.into_iter().map(delta).collect())).collect()
 }

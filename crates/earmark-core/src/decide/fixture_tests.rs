@@ -263,11 +263,12 @@ impl Store {
     pub(super) fn audit(&self, now: TimestampMs) {
         let mut used: BTreeMap<&CounterKey, i64> = BTreeMap::new();
         let mut grants_used: BTreeMap<GrantId, i64> = BTreeMap::new();
-        for entry in &self.entries {
+        let anew = self.entries.iter().rposition(Entry::begins_rolling_anew).unwrap_or(0);
+        for (place, entry) in self.entries.iter().enumerate() {
             for delta in &entry.counters {
                 let rolling = self.counters.get(&delta.counter).and_then(|c| c.rolling.as_ref());
                 let counts = match (delta.slice, rolling) {
-                    (Some(slice), Some((span, _))) => span.is_inside(slice, now),
+                    (Some(slice), Some((span, _))) => place >= anew && span.is_inside(slice, now),
                     (Some(_), None) => false, // forgotten: nothing of it counts
                     (None, _) => true,
                 };

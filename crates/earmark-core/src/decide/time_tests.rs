@@ -214,9 +214,9 @@ fn a_repair_moves_later_slices_to_now_and_shortens_holds() {
             charge m+4 m/rolling:1h/user{user=a}+4; charge l+3 l/rolling:1m+3; \
             charge m+5 m/rolling:1h/user{user=b}+5; \
             clock_repair 2026-11-24T12:10:00Z -> 2026-11-24T12:01:00Z; \
-            clock_repair l+0 l/rolling:1m-3 l/rolling:1m+3; \
-            clock_repair m+0 m/rolling:1h/user{user=a}-4 m/rolling:1h/user{user=a}+4 \
-            m/rolling:1h/user{user=b}-5 m/rolling:1h/user{user=b}+5
+            clock_repair l+0 l/rolling:1m+3; \
+            clock_repair m+0 m/rolling:1h/user{user=a}+2 m/rolling:1h/user{user=a}+4 \
+            m/rolling:1h/user{user=b}+5
         at 2026-11-24T13:01:59.999Z
         m/rolling:1h/user user=a    -> 4+0
         at 2026-11-24T13:02:00Z

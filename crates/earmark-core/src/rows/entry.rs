@@ -1,8 +1,8 @@
 //! Entries: the append-only ledger (R32).
 //!
 //! An entry is one row per meter and change. For each counter, `used` is the sum of the
-//! deltas that name it (rolling: whose slice is still inside); for each grant, `used` is the
-//! sum of its deltas and `lapsed` the sum of its expiry entries.
+//! deltas that name it (rolling: since the last clock repair, and whose slice is still inside);
+//! for each grant, `used` is the sum of its deltas and `lapsed` the sum of its expiry entries.
 
 use std::fmt;
 
@@ -46,6 +46,15 @@ pub struct Entry {
     pub author: Option<Note>,
     /// What the caller attached.
     pub metadata: Option<Metadata>,
+}
+
+impl Entry {
+    /// Whether it says that the sums of rolling counters begin anew with its change: a clock
+    /// that had been ahead may have made them forget slices that count again after the repair
+    /// (R8). The entries of the same change then say what each slice has.
+    pub fn begins_rolling_anew(&self) -> bool {
+        self.kind == EntryKind::ClockRepair && self.meter.is_none()
+    }
 }
 
 /// The change that an entry belongs to, and its line in it.

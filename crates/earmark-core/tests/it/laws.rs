@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use earmark_core::{
-    Amount, Command, Counter, CounterKey, EntryKind, EventKind, Execution, GrantId, Mode,
+    Amount, Command, Counter, CounterKey, Entry, EntryKind, EventKind, Execution, GrantId, Mode,
     Operation, Outcome, Tenant, Threshold, TimestampMs,
 };
 
@@ -42,17 +42,20 @@ fn sets_tenant(command: &Command) -> bool {
     matches!(command.operation, Operation::PutTenant { .. } | Operation::PatchTenant { .. })
 }
 
-/// R32: `used` is the sum of the deltas that name a counter, for rolling ones of those whose
-/// slice is still inside.
+/// R32: `used` is the sum of the deltas that name a counter, for rolling ones of those since the
+/// last clock repair whose slice is still inside.
 fn used_is_the_sum_of_entries(rows: &Rows, now: TimestampMs) -> Verdict {
     let mut sums: BTreeMap<&CounterKey, i64> =
         rows.counters.keys().map(|counter| (counter, 0)).collect();
-    for delta in rows.entries.iter().flat_map(|entry| &entry.counters) {
+    let anew = rows.entries.iter().rposition(Entry::begins_rolling_anew).unwrap_or(0);
+    let deltas = rows.entries.iter().enumerate();
+    let deltas = deltas.flat_map(|(place, entry)| entry.counters.iter().map(move |d| (place, d)));
+    for (place, delta) in deltas {
         // A rolling counter that nobody uses any more has no row, and none of its slices is
         // inside.
         let rolling = rows.counters.get(&delta.counter).and_then(|c| c.rolling.as_ref());
         let counts = match (rolling, delta.slice) {
-            (Some((span, _)), Some(slice)) => span.is_inside(slice, now),
+            (Some((span, _)), Some(slice)) => place >= anew && span.is_inside(slice, now),
             (None, Some(_)) => false,
             (_, None) => true,
         };

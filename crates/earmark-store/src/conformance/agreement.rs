@@ -1,83 +1,102 @@
 //! Long random runs: the books agree, and every answer is that of the memory store.
 #![expect(missing_docs, reason = "the names of cases are sentences")]
 
-use earmark_core::{BooksCheck, Catalog};
+use earmark_core::{Command, Operation, TimestampMs};
 
 use super::Harness;
-use super::engine::{World, books, play};
-use super::samples::*;
+use super::both::{Both, seeds};
+use super::pruning::round;
 use super::steps::Steps;
-use crate::memory::MemoryStore;
+use crate::clock::Clock;
 use crate::outbox::{EventQuery, Outbox};
 use crate::seam::Records;
 
 /// Batches in one run: enough for windows, grants and holds to end under way.
 const BATCHES: usize = 400;
 
-/// The seeds of the runs; `EARMARK_SEED` names another one, to run a failure again.
-fn seeds() -> Vec<u64> {
-    match std::env::var("EARMARK_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => vec![1, 2, 3],
-    }
-}
+const DAY_MS: i64 = 24 * 3_600_000;
 
 pub async fn random_commands_keep_the_books_and_equal_the_memory_store<H: Harness>() {
-    for seed in seeds() {
-        run::<H>(seed).await;
+    for seed in seeds([1, 2, 3]) {
+        let mut both = Both::<H>::with_tenants(seed).await;
+        for number in 0..BATCHES {
+            if both.steps.one_in(40) {
+                both.world.reopen().await;
+            }
+            both.step().await;
+            if number % 50 == 0 {
+                compare(&both).await;
+            }
+        }
+        both.world.reopen().await;
+        compare(&both).await;
     }
 }
 
-async fn run<H: Harness>(seed: u64) {
-    let mut world = World::<H>::fresh().await;
-    let model = MemoryStore::new(world.harness.clock().clone());
-    model.set_due_page(H::DUE_PAGE);
-    let put = model.put_config(0, change_to(&config())).await.unwrap();
-    let mut catalog = put.unwrap().catalog;
-    let mut steps = Steps::new(seed);
+async fn compare<H: Harness>(both: &Both<H>) {
     for tenant in Steps::TENANTS {
-        let work = vec![(name(tenant), vec![earmark_core::Command::new(put_tenant("pro"))])];
-        world.play(&work).await;
-        play(&model, &mut catalog, world.next_batch(), &work).await.unwrap();
-    }
-    for number in 0..BATCHES {
-        world.advance_ms(steps.wait_ms());
-        if steps.one_in(40) {
-            world.reopen().await;
-        }
-        let work = steps.batch();
-        let expected = play(&model, &mut catalog, world.next_batch(), &work).await.unwrap();
-        let answers = world.play(&work).await;
-        for (told, expected) in answers.iter().flatten().zip(expected.iter().flatten()) {
-            assert_eq!(told, expected, "batch {number}; again: EARMARK_SEED={seed}\n{work:#?}");
-        }
-        if number % 50 == 0 || number + 1 == BATCHES {
-            compare(&world, &model, &catalog, seed).await;
-        }
-    }
-    world.reopen().await;
-    compare(&world, &model, &catalog, seed).await;
-}
-
-/// Counters, grants, open holds and entries explain each other (R32), in both stores alike.
-async fn compare<H: Harness>(world: &World<H>, model: &MemoryStore, catalog: &Catalog, seed: u64) {
-    for tenant in Steps::TENANTS {
-        let stored = world.books(tenant).await;
-        let expected = books(model, &name(tenant)).await;
-        assert_eq!(stored, expected, "{tenant}; again: EARMARK_SEED={seed}");
-        let mut check = BooksCheck::default();
-        stored.entries.iter().for_each(|entry| check.add_entry(entry));
-        stored.open_holds.iter().for_each(|hold| check.add_open_hold(hold));
-        let (counters, grants) = (&stored.counters, &stored.grants);
-        let now = world.now(&stored);
-        let differences = check.differences(catalog, counters, grants, &stored.tenant, now);
-        assert_eq!(differences, [], "{tenant}; again: EARMARK_SEED={seed}");
+        both.compare(tenant).await;
     }
     let told = async |store: &dyn Outbox| {
         let page = store.events(EventQuery { count: 10_000, ..EventQuery::default() }).await;
         let events = page.unwrap().events.into_iter();
         events.map(|(event, _)| (event.tenant, event.event)).collect::<Vec<_>>()
     };
-    let (stored, expected) = (told(world.store().outbox()).await, told(model.outbox()).await);
-    assert_eq!(stored, expected, "events; again: EARMARK_SEED={seed}");
+    let store = both.world.store();
+    let (stored, expected) = (told(store.outbox()).await, told(both.model.outbox()).await);
+    assert_eq!(stored, expected, "events; {}", both.again());
+}
+
+/// Sets the clock ahead by at most so much for some commands, back again, and repairs every
+/// tenant's.
+async fn ahead_and_back<H: Harness>(both: &mut Both<H>, ahead_ms_max: i64) {
+    for _ in 0..both.steps.up_to(12) {
+        both.step().await;
+    }
+    let ahead_ms = both.steps.up_to(ahead_ms_max);
+    both.world.advance_ms(ahead_ms);
+    for _ in 0..both.steps.up_to(6) {
+        both.step().await;
+    }
+    both.world.advance_ms(-ahead_ms - both.steps.up_to(3_600_000));
+    for tenant in Steps::TENANTS {
+        both.command(tenant, Command::new(Operation::RepairClock { author: None })).await;
+    }
+}
+
+pub async fn after_a_repaired_clock_the_books_explain_every_number<H: Harness>() {
+    for seed in seeds([7, 8]) {
+        let mut both = Both::<H>::with_tenants(seed).await;
+        for _ in 0..12 {
+            // Past everything that is rolling, too.
+            ahead_and_back(&mut both, 3 * DAY_MS).await;
+            compare(&both).await;
+            if both.steps.one_in(3) {
+                both.world.reopen().await;
+            }
+            both.step().await;
+            compare(&both).await;
+        }
+    }
+}
+
+pub async fn repairs_that_are_folded_still_explain_every_number<H: Harness>() {
+    for seed in seeds([10, 11]) {
+        let (mut both, mut folded) = (Both::<H>::with_tenants(seed).await, 0);
+        // Pruned earlier than it may be, answers differ; the books must not.
+        both.compares = false;
+        for _ in 0..12 {
+            // So far that what was written ahead is folded while it still counts.
+            ahead_and_back(&mut both, 20 * DAY_MS).await;
+            let now = both.world.harness.clock().now();
+            // All of it, or what is older than something.
+            let back_ms = if both.steps.one_in(2) { -1 } else { both.steps.up_to(DAY_MS) };
+            let before = TimestampMs(now.0 - back_ms);
+            folded += round(&*both.world.store(), before).await;
+            for tenant in Steps::TENANTS {
+                both.explained(tenant).await;
+            }
+        }
+        assert!(folded > 100, "{folded}; {}", both.again());
+    }
 }

@@ -23,6 +23,7 @@
 )]
 
 pub mod agreement;
+mod both;
 pub mod commits;
 pub mod config;
 pub mod due;
@@ -198,6 +199,8 @@ macro_rules! conformance_tests {
             }
             agreement {
                 random_commands_keep_the_books_and_equal_the_memory_store
+                after_a_repaired_clock_the_books_explain_every_number
+                repairs_that_are_folded_still_explain_every_number
             }
         }
     };

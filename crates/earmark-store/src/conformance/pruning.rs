@@ -21,7 +21,7 @@ use crate::seam::Records;
 const DAY_MS: i64 = 24 * 3_600_000;
 
 /// A round of pruning; how many rows went.
-async fn round<S: Records>(store: &S, before: TimestampMs) -> u64 {
+pub(super) async fn round<S: Records>(store: &S, before: TimestampMs) -> u64 {
     let config = Arc::new(store.config().await.unwrap());
     let (mut at, mut rows) = (PruneAt::default(), 0);
     for _ in 0..10_000 {

@@ -50,6 +50,11 @@ impl Steps {
         self.below(times) == 0
     }
 
+    /// From 1 up to `most`.
+    pub(super) fn up_to(&mut self, most: i64) -> i64 {
+        1 + self.below(most)
+    }
+
     /// How long to wait before the next batch: mostly little, sometimes past windows and TTLs.
     pub(super) fn wait_ms(&mut self) -> i64 {
         let most = self.pick(&[1, 100, 100, 5_000, 60_000, 400_000, 4_000_000]);

@@ -42,8 +42,8 @@ pub(super) struct TenantRows {
     keys: BTreeMap<IdempotencyKey, KeyRow>,
     combinations: BTreeMap<CombinationKey, i64>,
     entries: Vec<Entry>,
-    /// When counters were last changed.
-    changed: BTreeMap<CounterKey, TimestampMs>,
+    /// The tenant's number when a counter was last changed.
+    changed: BTreeMap<CounterKey, i64>,
     /// Usage by meter and hour.
     usage: BTreeMap<(MeterName, i64), i64>,
     openings: Openings,
@@ -142,8 +142,8 @@ impl TenantRows {
     /// Everything that a round of pruning does, at once.
     fn prune(&mut self, retention: Retention<'_>) {
         let before = retention.before;
-        let old = self.entries.iter().take_while(|entry| entry.at < before).count();
-        for entry in self.entries.drain(..old) {
+        let newest_old = self.entries.iter().rposition(|entry| entry.at < before);
+        for entry in self.entries.drain(..newest_old.map_or(0, |place| place + 1)) {
             fold_entry(&mut self.openings, &entry, retention);
             self.opened = Some((entry.id, entry.at));
         }
@@ -154,11 +154,13 @@ impl TenantRows {
         self.holds.retain(|_, hold| !goes(hold));
         self.keys.retain(|_, row| row.created.0 >= before.0.saturating_sub(KEY_EXTRA_MS));
         let is_over = |key: &CounterKey| retention.is_counter_over(key);
+        let oldest = self.entries.first().map(|entry| entry.id.seq);
+        let is_named = |seq: &i64| oldest.is_some_and(|oldest| oldest <= *seq);
         let gone: Vec<_> = self
             .counters
             .iter()
             .filter(|(key, counter)| counter.held == 0 && is_over(key))
-            .filter(|(key, _)| self.changed.get(key).is_some_and(|at| *at < before))
+            .filter(|(key, _)| !self.changed.get(key).is_some_and(is_named))
             .map(|(key, _)| key.clone())
             .collect();
         for key in &gone {
@@ -233,7 +235,7 @@ impl State {
         let Some(rows) = self.tenants.get_mut(id) else { return };
         match write {
             Write::Counter(_, key, Some(counter)) => {
-                rows.changed.insert(key.clone(), rows.tenant.last);
+                rows.changed.insert(key.clone(), rows.tenant.seq);
                 rows.counters.insert(key, *counter);
             }
             Write::Counter(_, key, None) => {

@@ -118,7 +118,8 @@ fn every_command_prints_json_that_parses() {
         "backup",
         "openapi",
         "demo race --chats 12 --rounds 2",
-        "tenant erase acme --confirm acme",
+        "tenant create gone --plan pro",
+        "tenant erase gone --confirm gone",
     ] {
         let arguments: Vec<&str> = line.split_whitespace().collect();
         let told = earmark_json(directory.path(), &arguments);

@@ -255,7 +255,7 @@ fn a_counter_that_was_changed_by_hand_is_named_by_verify() {
     sql(
         directory.path(),
         "INSERT INTO counter (tenant_id, limit_name, dimensions, window, meter, \
-        used, held, denied, changed_ms) VALUES ('demo', 'ai_messages/month', '', '2026-01-01', 'ai_messages', \
+        used, held, denied, changed_in) VALUES ('demo', 'ai_messages/month', '', '2026-01-01', 'ai_messages', \
         7, 2, 0, 0)",
     );
     let output = earmark(directory.path(), &["verify"]);
