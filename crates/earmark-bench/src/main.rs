@@ -8,6 +8,7 @@
 
 mod batch_bench;
 mod core_bench;
+mod denials_bench;
 mod disk;
 mod engine_bench;
 mod fixture;
@@ -51,6 +52,12 @@ enum Bench {
     },
     /// One hold after the other against fdatasync.
     Lone,
+    /// Calls of many tenants beside a flood of refused calls on one.
+    Denials {
+        /// Refused calls under way at once.
+        #[arg(long, default_value_t = 64)]
+        in_flight: usize,
+    },
     /// Holds and settles over HTTP against a handler that does nothing.
     Http {
         /// Connections.
@@ -84,6 +91,7 @@ fn main() -> anyhow::Result<()> {
             engine_bench::run(lasting, tenants, in_flight, &plan)
         }
         Bench::Lone => engine_bench::lone(lasting),
+        Bench::Denials { in_flight } => denials_bench::run(lasting, in_flight),
         Bench::Http { connections, tenants } => http_bench::run(lasting, connections, tenants),
         Bench::Batch { connections, operations, tenants } => {
             batch_bench::run(lasting, connections, operations, tenants)

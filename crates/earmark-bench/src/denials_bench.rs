@@ -1,0 +1,158 @@
+//! A flood of refused calls on one exhausted tenant, beside calls of others.
+//!
+//! Calls of others are sent at a fixed rate, whatever became of those before, so that waiting
+//! behind the flood shows in every one of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use earmark_core::{Command, Operation, TenantFields, TenantId};
+use earmark_engine::document::ConfigDocument;
+use earmark_engine::{BatchObservation, EngineOptions, Observe, Quota};
+use earmark_sqlite::{OpenOptions, SqliteStore};
+
+use crate::fixture::{self, Call, settle};
+use crate::report::{Latencies, now, per_second, ratio};
+
+/// Other tenants, and their calls a second: a busy product, far below what one machine does.
+const OTHERS: usize = 1_000;
+const OTHERS_PER_SECOND: u64 = 2_000;
+
+/// Commits that wrote something.
+#[derive(Default)]
+struct Commits(AtomicU64);
+
+impl Observe for Commits {
+    fn batch(&self, batch: &BatchObservation) {
+        self.0.fetch_add(u64::from(batch.wrote), Ordering::Relaxed);
+    }
+}
+
+/// Latencies of others with and without the flood, and what the flood alone commits.
+pub(crate) fn run(lasting: Duration, in_flight: usize) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let directory = tempfile::tempdir()?;
+        let commits = Arc::new(Commits::default());
+        let quota = open(directory.path(), Arc::clone(&commits)).await?;
+        let alone = others(&quota, lasting).await?;
+        let (flooded, denied) = beside_flood(lasting, &quota, in_flight).await?;
+        let before = commits.0.load(Ordering::Relaxed);
+        let denied_alone = {
+            let stop = Arc::new(AtomicBool::new(false));
+            let flood = flood(&quota, in_flight, &stop)?;
+            tokio::time::sleep(lasting).await;
+            stop.store(true, Ordering::Relaxed);
+            ended(flood).await?
+        };
+        let committed = commits.0.load(Ordering::Relaxed) - before;
+        println!(
+            "denials, {in_flight} in flight on one exhausted tenant: {} refused/s alone with \
+             {committed} commits in {} s; beside {OTHERS_PER_SECOND} calls/s of others {} \
+             refused/s, others' hold p50 {} us p99 {} us, without the flood p50 {} us p99 {} us; \
+             p99 ratio {}",
+            per_second(denied_alone, lasting),
+            lasting.as_secs(),
+            per_second(denied, lasting),
+            flooded.percentile(50),
+            flooded.percentile(99),
+            alone.percentile(50),
+            alone.percentile(99),
+            ratio(flooded.percentile(99), alone.percentile(99))
+        );
+        quota.close().await;
+        anyhow::Ok(())
+    })
+}
+
+async fn open(directory: &std::path::Path, commits: Arc<Commits>) -> anyhow::Result<Quota> {
+    let store = SqliteStore::open(OpenOptions::new(directory))?;
+    let options = EngineOptions { observe: commits, ..EngineOptions::default() };
+    let quota = Quota::open(store, options).await?;
+    let config = r#"{"meters":{"ai_messages":{}},"plans":{
+        "bench":{"limits":[{"meter":"ai_messages","amount":1000000000,"window":"month"}]},
+        "spent":{"limits":[{"meter":"ai_messages","amount":0,"window":"month"}]}}}"#;
+    quota.put_config(&ConfigDocument::from_json(config)?, None).await?;
+    for number in 0..OTHERS {
+        quota.execute(fixture::tenant(number)?, fixture::create_tenant()?, None).await?;
+    }
+    let fields = TenantFields::on(earmark_core::PlanName::new("spent")?);
+    let put = Command::new(Operation::PutTenant { fields, author: None });
+    quota.execute(TenantId::new("spent")?, put, None).await?;
+    Ok(quota)
+}
+
+/// Calls of others at their rate, each a task of its own; how long their holds took.
+async fn others(quota: &Quota, lasting: Duration) -> anyhow::Result<Latencies> {
+    let ids: Vec<TenantId> = (0..OTHERS).map(fixture::tenant).collect::<Result<_, _>>()?;
+    let call = Arc::new(Call::under("one")?);
+    let mut tasks = tokio::task::JoinSet::new();
+    let started = now();
+    let mut sent = 0;
+    while started.elapsed() < lasting {
+        let due = u128::from(OTHERS_PER_SECOND) * started.elapsed().as_micros() / 1_000_000;
+        while sent < due {
+            let tenant = ids[usize::try_from(sent).unwrap_or(0) * 7_919 % ids.len()].clone();
+            let (quota, call) = (quota.clone(), Arc::clone(&call));
+            tasks.spawn(async move {
+                let (id, hold) = call.hold();
+                let began = now();
+                quota.execute(tenant.clone(), hold, None).await?;
+                let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                quota.execute(tenant, settle(id), None).await?;
+                anyhow::Ok(micros)
+            });
+            sent += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut micros = Vec::new();
+    while let Some(task) = tasks.join_next().await {
+        micros.push(task??);
+    }
+    Ok(Latencies::new(micros))
+}
+
+type Flood = tokio::task::JoinSet<anyhow::Result<u64>>;
+
+/// Callers who repeat what was refused as soon as it was.
+fn flood(quota: &Quota, in_flight: usize, stop: &Arc<AtomicBool>) -> anyhow::Result<Flood> {
+    let (tenant, call) = (TenantId::new("spent")?, Arc::new(Call::under("one")?));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..in_flight {
+        let (quota, tenant, call, stop) =
+            (quota.clone(), tenant.clone(), Arc::clone(&call), Arc::clone(stop));
+        tasks.spawn(async move {
+            let mut denied = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let (_, hold) = call.hold();
+                anyhow::ensure!(quota.execute(tenant.clone(), hold, None).await.is_err());
+                denied += 1;
+            }
+            Ok(denied)
+        });
+    }
+    Ok(tasks)
+}
+
+async fn ended(mut flood: Flood) -> anyhow::Result<u64> {
+    let mut denied = 0;
+    while let Some(task) = flood.join_next().await {
+        denied += task??;
+    }
+    Ok(denied)
+}
+
+async fn beside_flood(
+    lasting: Duration,
+    quota: &Quota,
+    in_flight: usize,
+) -> anyhow::Result<(Latencies, u64)> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flood = flood(quota, in_flight, &stop)?;
+    let latencies = others(quota, lasting).await?;
+    stop.store(true, Ordering::Relaxed);
+    Ok((latencies, ended(flood).await?))
+}
