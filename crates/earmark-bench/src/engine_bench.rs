@@ -41,7 +41,7 @@ async fn open(directory: &std::path::Path, plan: &str) -> anyhow::Result<Quota> 
     Ok(quota)
 }
 
-async fn create(quota: &Quota, tenants: usize) -> anyhow::Result<Arc<Vec<TenantId>>> {
+pub(crate) async fn create(quota: &Quota, tenants: usize) -> anyhow::Result<Arc<Vec<TenantId>>> {
     let ids: Vec<TenantId> = (0..tenants).map(fixture::tenant).collect::<Result<_, _>>()?;
     let mut tasks = tokio::task::JoinSet::new();
     for chunk in ids.chunks(tenants.div_ceil(256)) {

@@ -35,8 +35,9 @@ pub(crate) fn create_tenant() -> anyhow::Result<Command> {
 
 /// What each call holds under a plan.
 pub(crate) struct Call {
-    amounts: Vec<(MeterName, AmountRange)>,
-    dimensions: Dimensions,
+    pub(crate) amounts: Vec<(MeterName, AmountRange)>,
+    pub(crate) dimensions: Dimensions,
+    pub(crate) ttl: Ttl,
 }
 
 impl Call {
@@ -48,7 +49,7 @@ impl Call {
             amounts.push((MeterName::new("attempts")?, one));
             dimensions.push((DimensionName::new("user")?, DimensionValue::new("u_17")?));
         }
-        Ok(Self { amounts, dimensions: Dimensions::new(dimensions)? })
+        Ok(Self { amounts, dimensions: Dimensions::new(dimensions)?, ttl: Ttl::default() })
     }
 
     pub(crate) fn hold(&self) -> (HoldId, Command) {
@@ -59,7 +60,7 @@ impl Call {
             amounts: self.amounts.clone(),
             meters: earmark_core::MetersAsked::All,
             dimensions: self.dimensions.clone(),
-            ttl: Ttl::default(),
+            ttl: self.ttl,
             dispatched: true,
             metadata: None,
         };

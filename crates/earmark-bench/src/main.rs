@@ -10,6 +10,8 @@ mod batch_bench;
 mod core_bench;
 mod denials_bench;
 mod disk;
+mod endurance_bench;
+mod endurance_plot;
 mod engine_bench;
 mod fixture;
 mod http_bench;
@@ -58,6 +60,31 @@ enum Bench {
         #[arg(long, default_value_t = 64)]
         in_flight: usize,
     },
+    /// A long run at a fixed rate: memory, latency, growth and pruning over time.
+    Endurance {
+        /// Messages a second: 29,000 are 2.5 billion a day.
+        #[arg(long, default_value_t = 29_000)]
+        rate: u64,
+        /// Tenants.
+        #[arg(long, default_value_t = 100_000)]
+        tenants: usize,
+        /// The plan: `one` limit, or the `three` of the example configuration.
+        #[arg(long, default_value = "one")]
+        plan: String,
+        /// Milliseconds from a hold to its settle.
+        #[arg(long, default_value_t = 2_000)]
+        answer_ms: u64,
+        /// How many times faster than the wall's the store's clock runs: 3,600 are an hour a
+        /// second.
+        #[arg(long, default_value_t = 3_600)]
+        speed: i64,
+        /// Days that the ledger is kept, by the store's clock.
+        #[arg(long, default_value_t = 7)]
+        retention_days: u64,
+        /// An SVG file for the plot.
+        #[arg(long)]
+        plot: Option<std::path::PathBuf>,
+    },
     /// Holds and settles over HTTP against a handler that does nothing.
     Http {
         /// Connections.
@@ -92,6 +119,18 @@ fn main() -> anyhow::Result<()> {
         }
         Bench::Lone => engine_bench::lone(lasting),
         Bench::Denials { in_flight } => denials_bench::run(lasting, in_flight),
+        Bench::Endurance { rate, tenants, plan, answer_ms, speed, retention_days, plot } => {
+            endurance_bench::run(&endurance_bench::Endurance {
+                lasting,
+                rate,
+                tenants,
+                plan,
+                answer: std::time::Duration::from_millis(answer_ms),
+                speed,
+                retention: std::time::Duration::from_secs(retention_days * 86_400),
+                plot,
+            })
+        }
         Bench::Http { connections, tenants } => http_bench::run(lasting, connections, tenants),
         Bench::Batch { connections, operations, tenants } => {
             batch_bench::run(lasting, connections, operations, tenants)

@@ -19,6 +19,14 @@ impl Latencies {
     }
 }
 
+/// Resident memory of a process (Linux).
+pub(crate) fn resident_mib(process: u32) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: u64 = line.and_then(|line| line.split_whitespace().next()).unwrap_or("0").parse()?;
+    Ok(kib / 1_024)
+}
+
 /// Operations per second.
 pub(crate) fn per_second(count: u64, took: Duration) -> u64 {
     let micros = took.as_micros().max(1);

@@ -49,6 +49,16 @@ pub const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
 /// When the first round begins after a start, which has other things to do.
 pub const PRUNE_FIRST_AFTER: Duration = Duration::from_secs(60);
 
+/// By how much more than the time that passed a clock must have moved to have jumped: more than
+/// daylight saving that somebody set by hand, and a suspended machine's sleep counts, too.
+pub const CLOCK_JUMP: Duration = Duration::from_secs(90 * 60);
+
+/// How long a clock that jumped must run evenly before it is believed what is old.
+pub const CLOCK_STEADY_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A store that was not changed for longer than this before its start may have a wrong clock.
+pub const IDLE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// How often it is looked for erasures that were cut off: at a start, and for those that the
 /// store cut off later.
 pub const ERASE_EVERY: Duration = Duration::from_secs(60 * 60);

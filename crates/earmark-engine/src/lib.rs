@@ -34,6 +34,7 @@ mod observe;
 mod quota;
 mod request;
 mod run;
+mod steady;
 mod sweeper;
 mod upkeep;
 mod worker;

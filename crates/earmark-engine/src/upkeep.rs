@@ -9,9 +9,11 @@ use earmark_core::TimestampMs;
 use earmark_core::bounds::HOLD_RETENTION_MS;
 use earmark_store::StoreError;
 use earmark_store::records::{Prune, PruneAt};
+use tokio::time::Instant;
 
 use crate::bounds::{ERASE_EVERY, PRUNE_EVERY, PRUNE_FIRST_AFTER, STEP_PAUSE, SUM_USAGE_EVERY};
 use crate::quota::{Inner, Quota};
+use crate::steady::SteadyClock;
 
 /// Sums usage by hour until the engine is gone, so that a chart never waits for many entries.
 pub(crate) async fn sum_usage(engine: Weak<Inner>) {
@@ -53,10 +55,25 @@ pub(crate) async fn finish_erasures(engine: Weak<Inner>) {
 
 /// Prunes until the engine is gone. `keep` is how long the ledger is kept.
 pub(crate) async fn prune(engine: Weak<Inner>, keep: Duration) {
+    let mut clock = None;
+    // Looked at before this engine changes anything.
+    believe(&engine, &mut clock).await.ok();
     let mut wait = PRUNE_FIRST_AFTER;
     loop {
         tokio::time::sleep(wait).await;
         wait = PRUNE_EVERY;
+        match believe(&engine, &mut clock).await {
+            Ok(Some(true)) => {}
+            Ok(Some(false)) => {
+                tracing::warn!("the clock jumped ahead: nothing is pruned for a day");
+                continue;
+            }
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "pruning goes on in the next round");
+                continue;
+            }
+        }
         match round(&engine, keep).await {
             Ok(Some(rows)) if rows > 0 => tracing::info!(rows, "pruned"),
             Ok(Some(_)) => {}
@@ -64,6 +81,24 @@ pub(crate) async fn prune(engine: Weak<Inner>, keep: Duration) {
             Err(error) => tracing::warn!(%error, "pruning goes on in the next round"),
         }
     }
+}
+
+/// Whether the store's clock can be believed; `None` when the engine is gone.
+async fn believe(
+    engine: &Weak<Inner>,
+    clock: &mut Option<SteadyClock>,
+) -> Result<Option<bool>, StoreError> {
+    let Some(quota) = engine.upgrade().map(Quota::from_inner) else { return Ok(None) };
+    let shown = quota.records().ping().await?;
+    let at = Instant::now();
+    let clock = match clock {
+        Some(clock) => clock,
+        None => {
+            let newest = quota.records().newest_change().await?;
+            clock.insert(SteadyClock::new(at, shown, newest))
+        }
+    };
+    Ok(Some(clock.is_steady(at, shown)))
 }
 
 /// One round; how many rows went, `None` when the engine is gone. Keeps at least what holds can

@@ -52,6 +52,12 @@ pub(crate) fn tenants(
     Ok(TenantPage { tenants, next })
 }
 
+pub(crate) fn newest_change(connection: &Connection) -> Result<Option<TimestampMs>, StoreError> {
+    let sql = "SELECT at_ms FROM entry ORDER BY entry_no DESC LIMIT 1";
+    let newest = connection.query_row(sql, [], |row| row.get(0)).optional().map_err(sqlite)?;
+    Ok(newest.map(TimestampMs))
+}
+
 pub(crate) fn erasing(connection: &Connection) -> Result<Vec<TenantId>, StoreError> {
     let sql = "SELECT tenant_id FROM tenant WHERE status = 'erasing'";
     select(connection, sql, [], |row| read(&row.get::<_, String>(0).map_err(sqlite)?))

@@ -356,6 +356,10 @@ impl Records for SqliteStore {
         })
     }
 
+    fn newest_change(&self) -> BoxFuture<'_, Result<Option<TimestampMs>, StoreError>> {
+        Box::pin(self.read_batches(|connection| read::newest_change(connection)))
+    }
+
     fn take_away(&self, tenant: TenantId) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move {
             // So that nothing of it comes out of the log afterwards.

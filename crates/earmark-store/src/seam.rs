@@ -170,6 +170,9 @@ pub trait Records: Send + Sync + 'static {
     /// can ask for. Beside batches, and short.
     fn prune(&self, prune: Prune) -> BoxFuture<'_, Result<Pruned, StoreError>>;
 
+    /// When the newest entry of the ledger was made.
+    fn newest_change(&self) -> BoxFuture<'_, Result<Option<TimestampMs>, StoreError>>;
+
     /// Takes away some rows of a tenant that is being erased, every one but its own; whether
     /// there are more. Its API keys go, too. Does nothing to any other tenant.
     fn take_away(&self, tenant: TenantId) -> BoxFuture<'_, Result<bool, StoreError>>;

@@ -368,6 +368,10 @@ impl Records for Stage {
         self.store.prune(prune)
     }
 
+    fn newest_change(&self) -> BoxFuture<'_, Result<Option<TimestampMs>, StoreError>> {
+        self.store.newest_change()
+    }
+
     fn take_away(&self, tenant: TenantId) -> BoxFuture<'_, Result<bool, StoreError>> {
         self.store.take_away(tenant)
     }

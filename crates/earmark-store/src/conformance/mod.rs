@@ -161,6 +161,7 @@ macro_rules! conformance_tests {
                 books_have_everything_of_one_tenant
                 api_keys_are_added_listed_and_revoked_once
                 a_store_answers_a_ping
+                the_newest_change_is_the_last_that_has_an_entry
             }
             pruning {
                 whatever_was_pruned_the_books_explain_every_number

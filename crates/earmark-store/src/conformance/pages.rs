@@ -7,6 +7,7 @@ use earmark_core::{EntryId, EntryKind, Hold, HoldId, HoldState, Need, Tenant};
 use super::Harness;
 use super::engine::World;
 use super::samples::*;
+use crate::clock::Clock;
 use crate::records::{
     ApiKeyKind, ApiKeyRecord, EntryPlace, EntryQuery, HoldQuery, HoldStateFilter, TenantQuery,
 };
@@ -303,4 +304,18 @@ pub async fn a_store_answers_a_ping<H: Harness>() {
     let before = world.store().ping().await.unwrap();
     world.advance_ms(1_000);
     assert_eq!(world.store().ping().await.unwrap().0, before.0 + 1_000);
+}
+
+pub async fn the_newest_change_is_the_last_that_has_an_entry<H: Harness>() {
+    let mut world = World::<H>::fresh().await;
+    assert_eq!(world.store().newest_change().await.unwrap(), None);
+    for tenant in ["b", "a"] {
+        world.advance_ms(1_000);
+        world.put_tenant(tenant, "pro").await;
+    }
+    let newest = world.harness.clock().now();
+    world.advance_ms(1_000);
+    assert_eq!(world.store().newest_change().await.unwrap(), Some(newest));
+    world.reopen().await;
+    assert_eq!(world.store().newest_change().await.unwrap(), Some(newest));
 }

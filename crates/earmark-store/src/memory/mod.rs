@@ -338,6 +338,14 @@ impl Records for MemoryStore {
         })
     }
 
+    fn newest_change(&self) -> BoxFuture<'_, Result<Option<TimestampMs>, StoreError>> {
+        Box::pin(async move {
+            let shared = self.lock();
+            let newest = shared.current.tenants.values().filter_map(|rows| rows.newest_change());
+            Ok(newest.max())
+        })
+    }
+
     fn take_away(&self, tenant: TenantId) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move {
             self.write(vec![Write::TakeAway(tenant)]);

@@ -135,6 +135,10 @@ impl TenantRows {
         self.entries.push(entry);
     }
 
+    pub(super) fn newest_change(&self) -> Option<TimestampMs> {
+        self.entries.last().map(|entry| entry.at)
+    }
+
     fn prunable(&self) -> usize {
         self.entries.len() + self.holds.len() + self.keys.len() + self.counters.len()
     }
