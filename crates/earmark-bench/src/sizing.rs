@@ -28,8 +28,9 @@ const DAY_MS: i64 = 86_400_000;
 /// Few enough that a hold ends long before it expires, although the clock runs ahead.
 const IN_FLIGHT: usize = 64;
 
-/// How long the sums for charts may take after the last message; they are made every 10 s.
-const SUMS_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long closing may take, and the sums for charts after the last message, which are made
+/// every 10 s.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Writes so many messages and prints what they need.
 pub(crate) fn run(messages: usize, tenants: usize, plan: &str) -> anyhow::Result<()> {
@@ -56,8 +57,7 @@ async fn measure(messages: usize, tenants: usize, plan: &str) -> anyhow::Result<
     let written = written_bytes()?.saturating_sub(written_before);
     println!("written to the disk: {} bytes a message", written / messages.max(1) as u64);
     files("files while it is open", path)?;
-    quota.close().await;
-    drop(quota);
+    close(quota, path).await?;
     files("files once it is closed", path)?;
     tables(path)?;
 
@@ -69,6 +69,19 @@ async fn open(directory: &Path, clock: &ManualClock) -> anyhow::Result<Quota> {
     let clock = Arc::new(clock.clone());
     let store = SqliteStore::open(OpenOptions { clock, ..OpenOptions::new(directory) })?;
     Ok(Quota::open(store, EngineOptions::default()).await?)
+}
+
+/// Closes the store, and waits until its log is gone: a step of upkeep that was under way when
+/// the engine closed still has the store for a moment.
+async fn close(quota: Quota, directory: &Path) -> anyhow::Result<()> {
+    quota.close().await;
+    drop(quota);
+    let waited = tokio::time::timeout(WAIT_MAX, async {
+        while directory.join("earmark.log-0").exists() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    waited.await.context("the store was not closed in time")
 }
 
 /// Holds and settles, a little of the month after each other.
@@ -112,7 +125,7 @@ async fn send(
 async fn until_summed(directory: &Path) -> anyhow::Result<()> {
     let tables = read(directory)?;
     let sql = "SELECT (SELECT through FROM history) >= (SELECT last_entry FROM log)";
-    let waited = tokio::time::timeout(SUMS_WAIT_MAX, async {
+    let waited = tokio::time::timeout(WAIT_MAX, async {
         while !tables.query_row(sql, [], |row| row.get::<_, bool>(0))? {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -184,8 +197,7 @@ async fn memory(
     }
     let more = resident[1].saturating_sub(resident[0]);
     println!("memory of a tenant in use: {} bytes", more / second.len().max(1) as u64);
-    quota.close().await;
-    Ok(())
+    close(quota, directory).await
 }
 
 /// Lets go of everything that may be let go of, a month later.
@@ -199,8 +211,7 @@ async fn pruned(directory: &Path, clock: &ManualClock) -> anyhow::Result<()> {
         let prune = Prune { before, config: quota.config(), at: here };
         at = quota.records().prune(prune).await?.next;
     }
-    quota.close().await;
-    drop(quota);
+    close(quota, directory).await?;
     println!("once all of it is older than the ledger is kept:");
     tables(directory)
 }

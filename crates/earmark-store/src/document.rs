@@ -65,11 +65,11 @@ pub struct ConfigDocument {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MeterDocument {
-    /// Whether a release gives it back; off for what counts failed calls, too (R18).
+    /// Whether a release gives it back; off for what counts failed calls, too.
     #[cfg_attr(feature = "schema", schema(default = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund: Option<bool>,
-    /// What expiry does to a dispatched hold: `release` or `charge` (R19).
+    /// What expiry does to a dispatched hold: `release` or `charge`.
     #[cfg_attr(feature = "schema", schema(default = "release"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_expiry: Option<OnExpiryDocument>,
@@ -97,7 +97,7 @@ pub struct PlanDocument {
     /// Its limits.
     #[serde(default)]
     pub limits: Vec<LimitDocument>,
-    /// What becomes of meters that no limit of the plan applies to: `deny` or `allow` (R6).
+    /// What becomes of meters that no limit of the plan applies to: `deny` or `allow`.
     #[cfg_attr(feature = "schema", schema(default = "deny"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlisted: Option<UnlistedDocument>,
@@ -138,7 +138,7 @@ pub enum OnDeniedDocument {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LimitDocument {
-    /// Unique in its plan; by default `meter/window`, then the dimensions of `per` and `where` (R2).
+    /// Unique in its plan; by default `meter/window`, then the dimensions of `per` and `where`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Which meter is counted.
@@ -146,9 +146,9 @@ pub struct LimitDocument {
     /// How much: a whole number, or `"unlimited"`.
     pub amount: AmountDocument,
     /// `minute`, `hour`, `day`, `week`, `month`, `year`, `lifetime`, `rolling:<span>` such as
-    /// `rolling:24h`, or `in_flight` (R9).
+    /// `rolling:24h`, or `in_flight`.
     pub window: String,
-    /// `hard` denies, `soft` admits and marks, `observe` only counts (R5).
+    /// `hard` denies, `soft` admits and marks, `observe` only counts.
     #[cfg_attr(feature = "schema", schema(default = "hard"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
@@ -158,14 +158,13 @@ pub struct LimitDocument {
     /// Which holds it applies to: globs by dimension, `{ model = ["gpt-4o*"] }`.
     #[serde(default, rename = "where", skip_serializing_if = "BTreeMap::is_empty")]
     pub filter: BTreeMap<String, Vec<String>>,
-    /// Shares of the amount at which an event is sent: `[0.8, 1.0]` (R34).
+    /// Shares of the amount at which an event is sent: `[0.8, 1.0]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<f64>,
-    /// Whether grants add to it; by default for hard limits without `per` of a day or longer
-    /// (R24).
+    /// Whether grants add to it; by default for hard limits without `per` of a day or longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grantable: Option<bool>,
-    /// Most values of `per` in use at once (R3).
+    /// Most values of `per` in use at once.
     #[cfg_attr(feature = "schema", schema(default = json!(earmark_core::bounds::COMBINATIONS_MAX_DEFAULT)))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub combinations_max: Option<i64>,

@@ -22,12 +22,23 @@ Two kinds of things stand in it:
 
 /// The tables of the file: heading, schema, which of its variants, what is said first.
 const SECTIONS: &[(&str, &str, &str)] = &[
-    ("[meters.NAME]", "MeterDocument", "What is counted. A meter must be declared to be used."),
-    ("[plans.NAME]", "PlanDocument", "A named set of limits ([R2](../rules.md#r2))."),
+    (
+        "[meters.NAME]",
+        "MeterDocument",
+        "What is counted. A meter must be declared to be used. What `refund` and `on_expiry` are for: \
+         [R18](../rules.md#r18), [R19](../rules.md#r19).",
+    ),
+    (
+        "[plans.NAME]",
+        "PlanDocument",
+        "A named set of limits. What `unlisted` is about: [R6](../rules.md#r6).",
+    ),
     (
         "limits of a plan",
         "LimitDocument",
-        "One table in the list `limits` of a plan, or `[[plans.NAME.limits]]`.",
+        "One table in the list `limits` of a plan, or `[[plans.NAME.limits]]`. The rules: names \
+         [R2](../rules.md#r2), `per` [R3](../rules.md#r3), modes [R5](../rules.md#r5), windows \
+         [R9](../rules.md#r9), grants [R24](../rules.md#r24), alerts [R34](../rules.md#r34).",
     ),
 ];
 
