@@ -44,13 +44,12 @@ async fn measure(messages: usize, tenants: usize, plan: &str) -> anyhow::Result<
     let path = directory.path();
     let clock = ManualClock::at(MONTH_BEGINS);
     println!("{messages} messages of {tenants} tenants in 30 days, plan of {plan}");
-    let quota = open(path, &clock).await?;
-    quota.put_config(&fixture::config(plan)?, None).await?;
     let ids: Vec<TenantId> = (0..tenants).map(fixture::tenant).collect::<Result<_, _>>()?;
     let ids = Arc::new(ids);
-    for tenant in ids.iter() {
-        quota.execute(tenant.clone(), fixture::create_tenant()?, None).await?;
-    }
+    memory(&ids, plan).await?;
+    let quota = open(path, &clock).await?;
+    quota.put_config(&fixture::config(plan)?, None).await?;
+    create(&quota, &ids).await?;
     let written_before = written_bytes()?;
     send(&quota, &clock, &ids, messages, plan).await?;
     until_summed(path).await?;
@@ -61,7 +60,6 @@ async fn measure(messages: usize, tenants: usize, plan: &str) -> anyhow::Result<
     files("files once it is closed", path)?;
     tables(path)?;
 
-    memory(path, &clock, &ids, plan).await?;
     pruned(path, &clock).await
 }
 
@@ -176,28 +174,31 @@ fn tables(directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a tenant that was used lately takes in memory: the process before and after the second
-/// half of the tenants is in use, since the first half also fills what all tenants share.
-async fn memory(
-    directory: &Path,
-    clock: &ManualClock,
-    ids: &[TenantId],
-    plan: &str,
-) -> anyhow::Result<()> {
-    let quota = open(directory, clock).await?;
+/// What a tenant that was used lately takes in memory, the pages of its rows included: the
+/// process before and after the second half of the tenants is in use, since the first half also
+/// fills what all tenants share. Before all else, so that nothing freed is used again.
+async fn memory(ids: &[TenantId], plan: &str) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let clock = ManualClock::at(MONTH_BEGINS);
+    let quota = open(directory.path(), &clock).await?;
+    quota.put_config(&fixture::config(plan)?, None).await?;
     let mut resident = Vec::new();
     let (first, second) = ids.split_at(ids.len() / 2);
     for half in [first, second] {
-        let half = Arc::new(half.to_vec());
-        // Twice: what the first round of holds leaves behind is used again by the second.
-        for _ in 0..2 {
-            send(&quota, &ManualClock::at(MONTH_BEGINS), &half, half.len(), plan).await?;
-        }
+        create(&quota, half).await?;
+        send(&quota, &clock, &Arc::new(half.to_vec()), half.len(), plan).await?;
         resident.push(resident_bytes()?);
     }
     let more = resident[1].saturating_sub(resident[0]);
     println!("memory of a tenant in use: {} bytes", more / second.len().max(1) as u64);
-    close(quota, directory).await
+    close(quota, directory.path()).await
+}
+
+async fn create(quota: &Quota, tenants: &[TenantId]) -> anyhow::Result<()> {
+    for tenant in tenants {
+        quota.execute(tenant.clone(), fixture::create_tenant()?, None).await?;
+    }
+    Ok(())
 }
 
 /// Lets go of everything that may be let go of, a month later.
