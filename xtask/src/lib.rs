@@ -21,6 +21,7 @@ pub mod process;
 pub mod prove;
 pub mod readme;
 pub mod real_model;
+pub mod reference;
 pub mod repo;
 pub mod sdk;
 pub mod server;

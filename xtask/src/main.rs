@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{openapi, prove, readme, real_model, test, tidy};
+use xtask::{openapi, prove, readme, real_model, reference, test, tidy};
 
 /// One command for tests, checks and generated files.
 #[derive(Parser)]
@@ -25,6 +25,12 @@ enum Command {
     /// Write docs/openapi.json from the built server
     Openapi {
         /// Fail when the committed file differs, instead of writing it
+        #[arg(long)]
+        check: bool,
+    },
+    /// Write the pages in docs/reference from what the built binary says of itself
+    Reference {
+        /// Fail when a committed page differs, instead of writing them
         #[arg(long)]
         check: bool,
     },
@@ -68,6 +74,8 @@ fn run() -> Result<()> {
         Command::Tidy => tidy::run(&repo),
         Command::Openapi { check: true } => openapi::check(&repo),
         Command::Openapi { check: false } => openapi::write(&repo),
+        Command::Reference { check: true } => reference::check(&repo),
+        Command::Reference { check: false } => reference::write(&repo),
         Command::Readme { files } => readme::run(&repo, &files),
         Command::RealModel { direct: true } => real_model::direct(&repo),
         Command::RealModel { direct: false } => real_model::run(&repo).map(drop),

@@ -45,7 +45,8 @@ fn generate(repo: &Repo) -> Result<String> {
     Ok(format!("{}\n", text.trim_end()))
 }
 
-fn first_difference<'a>(a: &'a str, b: &'a str) -> Option<(usize, &'a str, &'a str)> {
+/// The first line in which two texts differ, and both versions of it.
+pub(crate) fn first_difference<'a>(a: &'a str, b: &'a str) -> Option<(usize, &'a str, &'a str)> {
     let (mut left, mut right) = (a.lines(), b.lines());
     for line in 1.. {
         match (left.next(), right.next()) {

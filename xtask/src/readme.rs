@@ -26,7 +26,8 @@
 //! All blocks of a file run in order, in one scratch folder, against one fresh server. Before
 //! a block runs, the address `127.0.0.1:4050` becomes that server's, and `em_tenant_…` and
 //! `em_admin_…` become real keys; the same are in `EARMARK_URL`, `EARMARK_TENANT_KEY` and
-//! `EARMARK_ADMIN_KEY`, and `earmark` is on the `PATH`. Python and Node have the SDKs.
+//! `EARMARK_ADMIN_KEY`. `earmark` is on the `PATH`, finds the server by `EARMARK_DATA`, and reads
+//! an `earmark.toml` that a block has written. Python and Node have the SDKs.
 //!
 //! Always holds: a block of these languages that is neither run nor excused is an error.
 
@@ -49,12 +50,15 @@ pub use blocks::{Block, Language, extract, missing_line};
 /// The address of a server that was started without settings.
 const ADDRESS_PRINTED: &str = "127.0.0.1:4050";
 
-/// The suite: the first page that anybody sees.
+/// The pages that somebody new follows step by step.
+const PAGES: [&str; 2] = ["README.md", "docs/start.md"];
+
+/// The suite: all of these pages.
 ///
 /// # Errors
 /// When a block fails.
 pub fn check(repo: &Repo) -> Result<()> {
-    run(repo, &["README.md".to_owned()])
+    run(repo, &PAGES.map(str::to_owned))
 }
 
 /// Runs the blocks of all the files, each file against a server of its own.
@@ -132,7 +136,8 @@ impl Session {
         };
         path.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
         let server = Server::start(repo, arguments, None, &[])?;
-        let environment = server.environment("demo")?;
+        let mut environment = server.environment("demo")?;
+        environment.push(("EARMARK_DATA", server.data().display().to_string()));
         let path = env::join_paths(path)?;
         Ok(Self { server, scratch: tempfile::tempdir()?, environment, path, node })
     }

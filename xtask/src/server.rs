@@ -80,6 +80,12 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// Its data directory.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
     /// Sends a request with the admin key and returns the body of its reply.
     ///
     /// # Errors
@@ -118,7 +124,7 @@ impl Server {
             clean(&self.binary)
                 .args(arguments)
                 .current_dir(self.directory.path())
-                .env("EARMARK_DATA", self.directory.path().join("data")),
+                .env("EARMARK_DATA", self.data()),
         )
     }
 

@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::process::Stopwatch;
 use crate::repo::Repo;
-use crate::{audit, checks, openapi, readme, sdk, tidy};
+use crate::{audit, checks, openapi, readme, reference, sdk, tidy};
 
 /// One named part of the tests.
 pub struct Suite {
@@ -38,7 +38,8 @@ pub const SUITES: &[Suite] = &[
     Suite { name: BUILD, about: "the binary", needs_build: false, run: checks::build },
     Suite { name: "cargo", about: "all Rust tests, doctests too", needs_build: false, run: checks::cargo_test },
     Suite { name: "openapi", about: "docs/openapi.json is current", needs_build: true, run: openapi::check },
-    Suite { name: "readme", about: "README.md runs as printed", needs_build: true, run: readme::check },
+    Suite { name: "reference", about: "docs/reference is current", needs_build: true, run: reference::check },
+    Suite { name: "readme", about: "README.md and docs/start.md run as printed", needs_build: true, run: readme::check },
     Suite { name: "sdk", about: "OpenAI's Python and Node SDKs", needs_build: true, run: sdk::run },
 ];
 

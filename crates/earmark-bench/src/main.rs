@@ -18,6 +18,7 @@ mod http_bench;
 mod http_client;
 mod raw_sqlite;
 mod report;
+mod sizing;
 
 use clap::{Parser, Subcommand};
 
@@ -106,6 +107,18 @@ enum Bench {
         #[arg(long, default_value_t = 10_000)]
         tenants: usize,
     },
+    /// Disk and memory that messages of a month need; sizes, not speed.
+    Sizing {
+        /// Messages.
+        #[arg(long, default_value_t = 1_000_000)]
+        messages: usize,
+        /// Tenants.
+        #[arg(long, default_value_t = 10_000)]
+        tenants: usize,
+        /// The plan: `one` limit, or the `three` of the example configuration.
+        #[arg(long, default_value = "one")]
+        plan: String,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -135,5 +148,6 @@ fn main() -> anyhow::Result<()> {
         Bench::Batch { connections, operations, tenants } => {
             batch_bench::run(lasting, connections, operations, tenants)
         }
+        Bench::Sizing { messages, tenants, plan } => sizing::run(messages, tenants, &plan),
     }
 }

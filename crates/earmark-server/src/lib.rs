@@ -64,9 +64,10 @@ mod tls;
 mod unread;
 mod webhooks;
 
+pub use error::{RefusalInfo, refusals};
 pub use gateway::{GatewayCaller, GatewayFuture, GatewayRoutes};
 pub use keys::{KeyOf, new_key};
-pub use metrics::Metrics;
+pub use metrics::{MetricInfo, Metrics};
 pub use openapi::openapi;
 pub use options::{AdminKey, AdminKeyError, ServerOptions, UpstreamInfo};
 pub use serve::{Bound, ServeError, Server, router};

@@ -77,7 +77,11 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     }
     let scheme = Http::builder()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("An API key: em_admin_…, em_service_… or em_tenant_…"))
+        .description(Some(
+            "An API key: em_admin_…, em_service_… or em_tenant_…. Each operation names the least \
+             kind that it takes: `tenant` (a key of the path's tenant, or a wider one), `service` \
+             or `admin`.",
+        ))
         .build();
     let components = api.components.get_or_insert_default();
     components.add_security_scheme("key", SecurityScheme::Http(scheme));
@@ -114,13 +118,10 @@ fn complete(path: &str, operation: &mut Operation) {
             parameters.insert(0, RefOr::T(parameter));
         }
     }
-    if path.starts_with("/openai") {
-        operation.security = Some(with_key());
-    }
     if !path.starts_with("/v1") && path != "/metrics" {
         return;
     }
-    operation.security = Some(with_key());
+    operation.security.get_or_insert_with(of_operators);
     let mut codes = WITH_KEY.to_vec();
     if operation.request_body.is_some() {
         codes.extend(WITH_BODY);
@@ -141,8 +142,9 @@ fn complete(path: &str, operation: &mut Operation) {
     }
 }
 
-fn with_key() -> Vec<SecurityRequirement> {
-    vec![SecurityRequirement::new("key", [] as [&str; 0])]
+/// What a route needs that names no kind of key: whoever forgets to open one has it closed.
+fn of_operators() -> Vec<SecurityRequirement> {
+    vec![SecurityRequirement::new("key", ["admin"])]
 }
 
 /// The name of the shared refusals with a status.

@@ -65,10 +65,12 @@ pub struct ConfigDocument {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MeterDocument {
-    /// Whether a release gives it back (default true).
+    /// Whether a release gives it back; off for what counts failed calls, too.
+    #[cfg_attr(feature = "schema", schema(default = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund: Option<bool>,
-    /// What expiry does to a dispatched hold: `release` (default) or `charge`.
+    /// What expiry does to a dispatched hold: `release` or `charge`.
+    #[cfg_attr(feature = "schema", schema(default = "release"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_expiry: Option<OnExpiryDocument>,
 }
@@ -95,14 +97,16 @@ pub struct PlanDocument {
     /// Its limits.
     #[serde(default)]
     pub limits: Vec<LimitDocument>,
-    /// What becomes of meters that no limit of the plan applies to: `deny` (default) or
-    /// `allow`.
+    /// What becomes of meters that no limit of the plan applies to: `deny` or `allow`.
+    #[cfg_attr(feature = "schema", schema(default = "deny"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlisted: Option<UnlistedDocument>,
-    /// How the gateway answers an exhausted limit: `error` (default) or `message`.
+    /// How the gateway answers an exhausted limit: `error` or `message`.
+    #[cfg_attr(feature = "schema", schema(default = "error"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_denied: Option<OnDeniedDocument>,
-    /// The text of the completion that `on_denied = "message"` answers with.
+    /// The text of the completion that `on_denied = "message"` answers with; by default one that
+    /// names the limit and its reset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub denied_message: Option<String>,
 }
@@ -134,32 +138,34 @@ pub enum OnDeniedDocument {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LimitDocument {
-    /// Defaults to `meter/window`, then the dimensions of `per` and `where`.
+    /// Unique in its plan; by default `meter/window`, then the dimensions of `per` and `where`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What is counted.
+    /// Which meter is counted.
     pub meter: String,
     /// How much: a whole number, or `"unlimited"`.
     pub amount: AmountDocument,
-    /// `minute`, `hour`, `day`, `week`, `month`, `year`, `lifetime`, `rolling:<span>` or
-    /// `in_flight`.
+    /// `minute`, `hour`, `day`, `week`, `month`, `year`, `lifetime`, `rolling:<span>` such as
+    /// `rolling:24h`, or `in_flight`.
     pub window: String,
-    /// `hard` (default), `soft` or `observe`.
+    /// `hard` denies, `soft` admits and marks, `observe` only counts.
+    #[cfg_attr(feature = "schema", schema(default = "hard"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
-    /// Dimensions that each get their own counter.
+    /// Dimensions whose values each get a counter of their own: `["user"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub per: Vec<String>,
-    /// Which holds it applies to: globs by dimension.
+    /// Which holds it applies to: globs by dimension, `{ model = ["gpt-4o*"] }`.
     #[serde(default, rename = "where", skip_serializing_if = "BTreeMap::is_empty")]
     pub filter: BTreeMap<String, Vec<String>>,
-    /// Shares of the amount at which to tell, for example 0.8.
+    /// Shares of the amount at which an event is sent: `[0.8, 1.0]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<f64>,
     /// Whether grants add to it; by default for hard limits without `per` of a day or longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grantable: Option<bool>,
-    /// Most values of `per` in use at once (default 100,000).
+    /// Most values of `per` in use at once.
+    #[cfg_attr(feature = "schema", schema(default = json!(earmark_core::bounds::COMBINATIONS_MAX_DEFAULT)))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub combinations_max: Option<i64>,
 }

@@ -7,31 +7,58 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use earmark_engine::document::{ConfigDocument, MeterDocument, PlanDocument};
+use earmark_gateway::upstream::Timeouts;
 use indexmap::IndexMap;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
-/// The whole file.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// Where a server listens when nobody says.
+pub const LISTEN_DEFAULT: &str = "127.0.0.1:4050";
+
+/// The data directory when nobody names one.
+pub const DATA_DEFAULT: &str = "earmark-data";
+
+/// The file that is read when nobody names one, if it is there.
+pub const CONFIG_DEFAULT: &str = "earmark.toml";
+
+/// The least for which the ledger is kept: as long as holds can be asked for (R33).
+pub const LEDGER_RETENTION_DAYS_MIN: u32 = 7;
+
+/// For how long it is kept when nobody says.
+pub const LEDGER_RETENTION_DAYS_DEFAULT: u64 =
+    earmark_engine::bounds::LEDGER_RETENTION_DEFAULT.as_secs() / (24 * 60 * 60);
+
+/// The whole file. What it says of itself here is its reference, too.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigFile {
-    /// Where to listen, for example `127.0.0.1:4050`.
+    /// Where to listen: an address with a port; port 0 takes a free one.
+    #[schema(default = json!(LISTEN_DEFAULT))]
     pub listen: Option<String>,
-    /// The certificate chain for TLS, in PEM; without it, TLS is not spoken.
+    /// The certificate chain for TLS, in PEM, the server's own certificate first; without it, TLS
+    /// is not spoken.
+    #[schema(value_type = Option<String>)]
     pub tls_cert: Option<PathBuf>,
-    /// The key of its first certificate, in PEM.
+    /// The key of its first certificate, in PEM, not encrypted.
+    #[schema(value_type = Option<String>)]
     pub tls_key: Option<PathBuf>,
     /// Where `/metrics` is served without a key and without TLS, on a listener of its own.
     pub metrics_listen: Option<String>,
-    /// Days for which the ledger is kept, at least 7; what is older is folded.
+    /// Days for which the ledger is kept; what is older is folded into opening entries (R33).
+    #[schema(default = json!(LEDGER_RETENTION_DAYS_DEFAULT), minimum = 7)]
     pub ledger_retention_days: Option<u32>,
     /// Whether webhook endpoints may be at private addresses, and speak http; then whoever has an
     /// admin key can reach what only this machine reaches.
+    #[schema(default = false)]
     pub webhook_allow_private: Option<bool>,
-    /// The data directory.
+    /// The data directory: the store, the admin key, where the running server is.
+    #[schema(value_type = Option<String>, default = json!(DATA_DEFAULT))]
     pub data: Option<PathBuf>,
-    /// `sqlite`.
+    /// The kind of store: `sqlite`.
+    #[schema(default = "sqlite")]
     pub store: Option<String>,
-    /// The plan that unknown tenants of admin and service callers get.
+    /// The plan that unknown tenants of admin and service callers get; without it they are
+    /// refused as `tenant_not_found`. `""` takes a former one away.
     pub default_plan: Option<String>,
     /// What is counted.
     #[serde(default)]
@@ -42,34 +69,42 @@ pub struct ConfigFile {
     /// Model providers that the gateway calls; the first that serves a model gets it, in the
     /// file's order.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, UpstreamSection>)]
     pub upstreams: IndexMap<String, UpstreamSection>,
 }
 
 /// `[upstreams.<name>]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum UpstreamSection {
     /// A server that speaks OpenAI's API.
     Openai {
         /// Up to and including the version: `http://127.0.0.1:9000/v1`.
         base_url: String,
-        /// The environment variable that has the key.
+        /// The environment variable that has the provider's key; at most one of this and
+        /// `api_key_file`. Servers that want no key need neither.
         api_key_env: Option<String>,
-        /// The file that has the key.
+        /// The file that has the provider's key.
+        #[schema(value_type = Option<String>)]
         api_key_file: Option<PathBuf>,
-        /// Globs of the models that it serves.
+        /// Globs of the models that it serves, by their canonical names: `["gpt-4o*"]`.
         models: Vec<String>,
-        /// Canonical model names by the names that this upstream knows.
+        /// Models that this upstream knows under another name: `{ canonical = "its-name" }`.
         #[serde(default)]
         rename: BTreeMap<String, String>,
-        /// Whether `"store": false` is added to requests (default true); off for servers that
-        /// reject the field.
+        /// Whether `"store": false` is added to requests that do not say so themselves; off for
+        /// servers that reject the field.
+        #[schema(default = true)]
         adds_store: Option<bool>,
-        /// How long connecting may take.
+        /// How long connecting may take, name resolution and TLS included.
+        #[schema(default = json!(Timeouts::DEFAULT.connect_timeout_ms), minimum = 1)]
         connect_timeout_ms: Option<u64>,
-        /// How long the first byte may take.
+        /// How long the reply's status may take, from the start of the call; plain replies come
+        /// only when the model has finished.
+        #[schema(default = json!(Timeouts::DEFAULT.first_byte_timeout_ms), minimum = 1)]
         first_byte_timeout_ms: Option<u64>,
-        /// How long the reply may pause.
+        /// How long the reply may pause between two pieces.
+        #[schema(default = json!(Timeouts::DEFAULT.idle_timeout_ms), minimum = 1)]
         idle_timeout_ms: Option<u64>,
     },
     /// The built-in model that is none, for a first start and for tests.
@@ -77,12 +112,16 @@ pub enum UpstreamSection {
         /// Globs of the models that it answers for.
         models: Vec<String>,
         /// Pause before each word.
+        #[schema(default = 0)]
         word_delay_ms: Option<u64>,
         /// Replies have at least this many words.
+        #[schema(default = 0)]
         words_min: Option<u32>,
         /// Calls that fail, of every 1,000.
+        #[schema(default = 0, maximum = 1_000)]
         failures_per_mille: Option<u32>,
         /// With how many calls the count of failures begins.
+        #[schema(default = 0)]
         seed: Option<u64>,
     },
 }

@@ -1,25 +1,33 @@
 //! What commands print: JSON for programs, tables for people.
+//!
+//! Always holds: a reader that has seen enough (`earmark entries acme | head`) is no error.
 
-#![expect(clippy::print_stdout, reason = "what a command prints is its result")]
+use std::io::{ErrorKind, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
 /// Prints a reply as JSON.
 pub(crate) fn json(value: &Value) {
-    println!("{value:#}");
+    line(format_args!("{value:#}"));
 }
 
 /// Prints a line.
+#[expect(clippy::print_stderr, reason = "there is nowhere else to say it")]
 pub(crate) fn line(text: impl std::fmt::Display) {
-    println!("{text}");
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("earmark: cannot print: {error}");
+            std::process::exit(1);
+        }
+        Ok(()) | Err(_) => {}
+    }
 }
 
 /// Prints rows under a header; says so when there are none.
 pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) {
     if rows.is_empty() {
-        println!("nothing");
-        return;
+        return line("nothing");
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -27,8 +35,8 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) {
     for row in rows {
         table.add_row(row);
     }
-    for line in table.lines() {
-        println!("{}", line.trim_end());
+    for row in table.lines() {
+        line(row.trim_end());
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{first_start, output, upstreams};
 
 /// Runs until SIGTERM or SIGINT, then finishes what has begun, or cuts it at a second one.
 pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Result<()> {
-    log(arguments.log_json);
+    log(EnvFilter::new(&settings.log), arguments.log_json);
     // Before anything else: a signal that comes during the start ends it in good order, too.
     let signals = StopSignals::listen()?;
     let file = settings.file.as_ref().map(|(_, file)| file);
@@ -130,8 +130,7 @@ async fn configure(quota: &Quota, file: Option<&ConfigFile>) -> anyhow::Result<(
     Ok(())
 }
 
-fn log(json: bool) {
-    let filter = EnvFilter::try_from_env("EARMARK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+fn log(filter: EnvFilter, json: bool) {
     let logger = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

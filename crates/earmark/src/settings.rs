@@ -5,17 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use earmark::config_file::ConfigFile;
+use earmark::config_file::{
+    CONFIG_DEFAULT, ConfigFile, DATA_DEFAULT, LEDGER_RETENTION_DAYS_MIN, LISTEN_DEFAULT,
+};
 use earmark_engine::bounds::LEDGER_RETENTION_DEFAULT;
 use earmark_server::AdminKey;
+use tracing_subscriber::EnvFilter;
 
 use crate::cli::{SettingsArgs, UsageError};
 use crate::tls_files::TlsFiles;
-
-const LISTEN_DEFAULT: &str = "127.0.0.1:4050";
-const DATA_DEFAULT: &str = "earmark-data";
-const LEDGER_RETENTION_DAYS_MIN: u32 = 7;
-const CONFIG_DEFAULT: &str = "earmark.toml";
 
 /// What a command runs with.
 pub(crate) struct Settings {
@@ -33,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) webhook_allow_private: bool,
     /// The admin key from the environment.
     pub(crate) admin_key: Option<String>,
+    /// What is logged.
+    pub(crate) log: String,
     /// The file, and where it is.
     pub(crate) file: Option<(PathBuf, ConfigFile)>,
     /// Whether to print JSON.
@@ -50,9 +50,10 @@ impl Settings {
             tls_cert,
             tls_key,
             ledger_retention_days,
+            webhook_allow_private,
             admin_key,
+            log,
             json,
-            ..
         } = arguments;
         let file = read_file(config)?;
         let from_file = file.as_ref().map(|(_, file)| file);
@@ -84,11 +85,11 @@ impl Settings {
             metrics_listen: metrics_listen
                 .map(|text| address("metrics_listen", text))
                 .transpose()?,
-            webhook_allow_private: arguments
-                .webhook_allow_private
+            webhook_allow_private: webhook_allow_private
                 .or_else(|| from_file.and_then(|file| file.webhook_allow_private))
                 .unwrap_or(false),
             admin_key,
+            log: log_filter(log)?,
             file,
             json,
         })
@@ -105,6 +106,15 @@ fn ledger_retention(days: Option<u32>) -> Result<Duration, UsageError> {
         Some(days) => Err(UsageError(format!(
             "--ledger-retention-days: {days} is too few; holds can be asked for during 7 days"
         ))),
+    }
+}
+
+/// Only what is said outright: a filter that cannot be read would hide what it was to show.
+fn log_filter(text: Option<String>) -> Result<String, UsageError> {
+    let text = text.unwrap_or_else(|| "info".to_owned());
+    match EnvFilter::try_new(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(UsageError(format!("--log: {error}"))),
     }
 }
 

@@ -21,17 +21,34 @@ pub const RETRY_AFTER_S_MAX: u64 = 60;
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
-/// What went wrong, as far as OpenAI's routes tell it apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Problem {
+/// The problems, each with what it means: its documentation here and its row in the reference.
+/// A problem with a field has a sample of it, for that row.
+macro_rules! problems {
+    ($(
+        $(#[doc = $meaning:literal])+
+        $name:ident $({ #[doc = $about:literal] $field:ident: $kind:ty = $sample:expr })?,
+    )*) => {
+        /// What went wrong, as far as OpenAI's routes tell it apart.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Problem {
+            $($(#[doc = $meaning])+ $name $({ #[doc = $about] $field: $kind })?,)*
+        }
+
+        const MEANINGS: &[(Problem, &str)] =
+            &[$((Problem::$name $({ $field: $sample })?, concat!($($meaning),+))),*];
+    };
+}
+
+problems! {
     /// No key, an unknown key or a revoked one.
     KeyInvalid,
     /// A right key with the wrong scope.
     ScopeMissing,
-    /// The limit is used up; `resets_in_s` is the time to its next window, if there is one.
+    /// The limit is used up. With a reset within a minute it is a `rate_limit_exceeded` that names
+    /// the wait.
     LimitExhausted {
-        /// Whole seconds, rounded up.
-        resets_in_s: Option<u64>,
+        /// Whole seconds to the next window, rounded up, if there is one.
+        resets_in_s: Option<u64> = None
     },
     /// The limit would have room if calls in flight ended.
     LimitHeld,
@@ -49,10 +66,10 @@ pub enum Problem {
     MeterNotSupported,
     /// The tenant does not exist.
     TenantNotFound,
-    /// A body or header that cannot be taken; `field` names the one at fault.
+    /// A body or header that cannot be taken; `param` names the one at fault.
     InvalidRequest {
         /// The field at fault, if one is.
-        field: Option<&'static str>,
+        field: Option<&'static str> = None
     },
     /// A body above its bound.
     RequestTooLarge,
@@ -76,7 +93,7 @@ pub enum Problem {
     DeadlineExceeded,
     /// The store's clock is behind.
     ClockBehind,
-    /// It is not known yet whether the hold was made.
+    /// It is not known yet whether the hold was made. The model was not called.
     OutcomeUnknown,
     /// The tenant is refused after repeated internal errors.
     TenantFaulted,
@@ -90,6 +107,30 @@ pub enum Problem {
     UpstreamTimedOut,
     /// The upstream failed in another way, or answered what cannot be passed on.
     UpstreamFailed,
+}
+
+/// An error of OpenAI's routes as the reference lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorInfo {
+    /// For programs.
+    pub code: &'static str,
+    /// OpenAI's `type`.
+    pub kind: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What is said about trying again.
+    pub retry: String,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+/// Every error that OpenAI's routes answer with themselves.
+pub fn described() -> impl Iterator<Item = ErrorInfo> {
+    MEANINGS.iter().map(|(problem, meaning)| {
+        let Row { status, kind, code, retry } = problem.row();
+        let (status, retry) = (status.as_u16(), retry.told());
+        ErrorInfo { code, kind, status, retry, meaning: meaning.trim_ascii() }
+    })
 }
 
 /// What a client is told about trying again.
@@ -255,6 +296,16 @@ impl Problem {
 }
 
 impl Retry {
+    /// In words.
+    fn told(self) -> String {
+        match self {
+            Retry::Unsaid => "as SDKs do by themselves".to_owned(),
+            Retry::Never => "no".to_owned(),
+            Retry::After(wait_s) => format!("after {wait_s} s"),
+            Retry::UnsaidAfter(wait_s) => format!("as SDKs do by themselves, after {wait_s} s"),
+        }
+    }
+
     fn write(self, headers: &mut HeaderMap) {
         let (should_retry, after_s) = match self {
             Retry::Unsaid => (None, None),

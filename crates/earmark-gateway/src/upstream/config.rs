@@ -69,16 +69,20 @@ pub struct Timeouts {
     pub idle_timeout_ms: u64,
 }
 
-impl Default for Timeouts {
+impl Timeouts {
     /// Connect: 5 s, three tries of TCP's first packet. First byte: 600 s, the default timeout
     /// of the official SDKs, after which the client has gone anyway. Idle: 300 s, longer than
     /// most silent thinking of models whose providers send no keep-alives.
+    pub const DEFAULT: Timeouts = Timeouts {
+        connect_timeout_ms: 5_000,
+        first_byte_timeout_ms: 600_000,
+        idle_timeout_ms: 300_000,
+    };
+}
+
+impl Default for Timeouts {
     fn default() -> Timeouts {
-        Timeouts {
-            connect_timeout_ms: 5_000,
-            first_byte_timeout_ms: 600_000,
-            idle_timeout_ms: 300_000,
-        }
+        Timeouts::DEFAULT
     }
 }
 

@@ -15,6 +15,7 @@ use earmark_engine::{CallError, ConfigError, RequestError};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 pub(crate) use page::denials_page;
+pub use page::{RefusalInfo, refusals};
 pub(crate) use table::Code;
 
 use crate::bounds::DETAIL_CHARS_MAX;

@@ -149,6 +149,13 @@ pub(super) fn of_denial(code: DenialCode) -> Code {
     }
 }
 
+impl Code {
+    /// Whether it refuses by rule what was asked for rightly.
+    pub(crate) fn is_denial(self) -> bool {
+        DenialCode::ALL.into_iter().any(|denial| of_denial(denial) == self)
+    }
+}
+
 /// The code, and the field where it is about one.
 pub(super) fn of_command(error: &CommandError) -> (Code, Option<String>) {
     let invalid = |field: String| (Code::InvalidRequest, Some(field));

@@ -1,61 +1,84 @@
 //! Labels, each with its bounded set of values.
+//!
+//! Always holds: what a label means stands once, at its field, and is both its documentation here
+//! and its row in the reference.
 
 use http::Method;
 use prometheus_client::encoding::EncodeLabelSet;
 
-/// Of holds and charges.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct HoldLabels {
-    /// `admitted`, `replayed`, `denied`, `refused` or `failed`.
-    pub(super) result: &'static str,
-    /// The code of a refusal, else empty.
-    pub(super) code: &'static str,
+use super::described::Labelled;
+
+/// Sets of labels with the meaning of each.
+macro_rules! labels {
+    ($(
+        #[doc = $doc:literal]
+        $name:ident { $($(#[doc = $meaning:literal])* $field:ident: $kind:ty,)* }
+    )*) => {$(
+        #[doc = $doc]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+        pub(super) struct $name { $($(#[doc = $meaning])* pub(super) $field: $kind,)* }
+
+        impl Labelled for $name {
+            const LABELS: &'static [(&'static str, &'static str)] =
+                &[$((stringify!($field), concat!($($meaning),*).trim_ascii())),*];
+        }
+    )*};
 }
 
-/// Of any operation.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct AnswerLabels {
-    pub(super) operation: &'static str,
-    /// `done`, `replayed`, `denied`, `refused` or `failed`.
-    pub(super) result: &'static str,
-    /// The code of a refusal, else empty.
-    pub(super) code: &'static str,
-}
+labels! {
+    /// Of holds and charges.
+    HoldLabels {
+        /// `admitted`, `replayed`, `denied` (by rule), `refused` (a wrong request) or `failed`.
+        result: &'static str,
+        /// The code of a refusal, else empty.
+        code: &'static str,
+    }
 
-/// Of an amount.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct AmountLabels {
-    pub(super) meter: String,
-}
+    /// Of any operation.
+    AnswerLabels {
+        /// What was asked for: `hold`, `settle`, `release`, `extend`, `charge`, `check`, `usage`, …
+        operation: &'static str,
+        /// `done`, `replayed`, `denied` (by rule), `refused` (a wrong request) or `failed`.
+        result: &'static str,
+        /// The code of a refusal, else empty.
+        code: &'static str,
+    }
 
-/// Of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct RequestLabels {
-    pub(super) method: &'static str,
-    /// The template, `none` for paths without a route.
-    pub(super) route: String,
-    pub(super) status: u16,
-}
+    /// Of an amount.
+    AmountLabels {
+        /// The meter.
+        meter: String,
+    }
 
-/// Of a route.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct RouteLabels {
-    pub(super) method: &'static str,
-    pub(super) route: String,
-}
+    /// Of a request.
+    RequestLabels {
+        /// The method; `other` for those that nobody serves.
+        method: &'static str,
+        /// The template, `none` for paths without a route.
+        route: String,
+        /// The status of the reply.
+        status: u16,
+    }
 
-/// Of an attempt to deliver an event.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct AttemptLabels {
-    /// `delivered`, `failed` or `dead`.
-    pub(super) result: &'static str,
-}
+    /// Of a route.
+    RouteLabels {
+        /// The method; `other` for those that nobody serves.
+        method: &'static str,
+        /// The template, `none` for paths without a route.
+        route: String,
+    }
 
-/// Of deliveries.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct StateLabels {
-    /// `pending` or `dead`.
-    pub(super) state: &'static str,
+    /// Of an attempt to deliver an event.
+    AttemptLabels {
+        /// `delivered`, `failed` (tried again later) or `dead` (the last one failed).
+        result: &'static str,
+    }
+
+    /// Of deliveries.
+    StateLabels {
+        /// `pending` or `dead`.
+        state: &'static str,
+    }
 }
 
 /// A method as a label; what nobody serves is one value, since clients can invent methods.

@@ -3,6 +3,7 @@
 //! Labels are few and bounded: codes, operations, route templates, meters that are declared;
 //! never a tenant, a user or a model.
 
+mod described;
 mod labels;
 
 use std::sync::Arc;
@@ -17,8 +18,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
 
+pub use described::MetricInfo;
+
+use described::Catalogue;
 use labels::{
     AmountLabels, AnswerLabels, AttemptLabels, HoldLabels, RequestLabels, RouteLabels, StateLabels,
 };
@@ -27,7 +30,7 @@ use crate::error::Code;
 
 /// All metrics of a server; also the engine's observer.
 pub struct Metrics {
-    registry: Registry,
+    catalogue: Catalogue,
     holds: Family<HoldLabels, Counter>,
     answers: Family<AnswerLabels, Counter>,
     charged: Family<AmountLabels, Counter>,
@@ -51,7 +54,7 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Arc<Self> {
         let mut metrics = Self {
-            registry: Registry::with_prefix("earmark"),
+            catalogue: Catalogue::new(),
             holds: Family::default(),
             answers: Family::default(),
             charged: Family::default(),
@@ -75,71 +78,61 @@ impl Metrics {
     }
 
     fn register_engine(&mut self) {
-        let registry = &mut self.registry;
-        registry.register(
-            "holds",
-            "Holds and charges answered, by result; of refusals by code",
-            self.holds.clone(),
+        let catalogue = &mut self.catalogue;
+        catalogue.add("holds", "Holds and charges answered", self.holds.clone());
+        catalogue.add(
+            "answers",
+            "Operations answered, holds and charges among them",
+            self.answers.clone(),
         );
-        registry.register("answers", "Operations answered", self.answers.clone());
-        registry.register("charged", "Amounts charged, by meter", self.charged.clone());
-        registry.register(
-            "overrun",
-            "Amounts charged beyond what was held, by meter",
-            self.overrun.clone(),
-        );
-        registry.register(
+        catalogue.add("charged", "Amounts charged", self.charged.clone());
+        catalogue.add("overrun", "Amounts charged beyond what was held", self.overrun.clone());
+        catalogue.add(
             "tenant_faults",
             "Commands that met a bug; the tenant is refused after three",
             self.faults.clone(),
         );
-        registry.register(
+        catalogue.add(
             "busy_tenants",
             "Tenants of batches that another node was working on",
             self.busy.clone(),
         );
-        registry.register("batch_commands", "Commands in a batch", self.batch_commands.clone());
-        registry.register("batch_tenants", "Tenants in a batch", self.batch_tenants.clone());
-        registry.register_with_unit(
+        catalogue.add("batch_commands", "Commands in a batch", self.batch_commands.clone());
+        catalogue.add("batch_tenants", "Tenants in a batch", self.batch_tenants.clone());
+        catalogue.add_seconds(
             "batch_queue_wait",
             "How long the first command of a batch had waited",
-            Unit::Seconds,
             self.queue_wait.clone(),
         );
-        registry.register_with_unit(
-            "batch_decide",
-            "Loading and deciding a batch",
-            Unit::Seconds,
-            self.decide.clone(),
-        );
-        registry.register_with_unit(
+        catalogue.add_seconds("batch_decide", "Loading and deciding a batch", self.decide.clone());
+        catalogue.add_seconds(
             "batch_commit",
             "Committing a batch that wrote something",
-            Unit::Seconds,
             self.commit.clone(),
         );
     }
 
     fn register_server(&mut self) {
-        let registry = &mut self.registry;
-        registry.register("queue_length", "Commands that wait for a batch", self.queue_len.clone());
-        registry.register("requests", "HTTP requests answered", self.requests.clone());
-        registry.register_with_unit(
+        let catalogue = &mut self.catalogue;
+        catalogue.add("queue_length", "Commands that wait for a batch", self.queue_len.clone());
+        catalogue.add("requests", "HTTP requests answered", self.requests.clone());
+        catalogue.add_seconds(
             "request_time",
             "From a request's head to its reply's head",
-            Unit::Seconds,
             self.request_time.clone(),
         );
-        registry.register(
-            "webhook_attempts",
-            "Attempts to deliver events, by result; dead: the last of a delivery",
-            self.attempts.clone(),
-        );
-        registry.register(
+        catalogue.add("webhook_attempts", "Attempts to deliver events", self.attempts.clone());
+        catalogue.add(
             "webhook_deliveries",
             "Deliveries of events that are pending or dead, as of some seconds ago",
             self.deliveries.clone(),
         );
+    }
+
+    /// All metrics with their labels and what they count, in the order in which they are exposed.
+    #[must_use]
+    pub fn described(&self) -> &[MetricInfo] {
+        &self.catalogue.infos
     }
 
     /// One attempt to deliver an event has ended.
@@ -160,7 +153,7 @@ impl Metrics {
     pub(crate) fn encode(&self, waiting: usize) -> Option<String> {
         self.queue_len.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         let mut text = String::new();
-        encode(&mut text, &self.registry).ok()?;
+        encode(&mut text, &self.catalogue.registry).ok()?;
         Some(text)
     }
 
@@ -248,5 +241,36 @@ impl Observe for Metrics {
 
     fn faulted(&self, _: &TenantId) {
         self.faults.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_described_as_they_are_exposed() {
+        let metrics = Metrics::new();
+        metrics.request(&Method::GET, "/".into(), StatusCode::OK, Duration::ZERO);
+        metrics.delivery_attempt("failed");
+        metrics.deliveries(DeliveryCounts { pending: 0, dead: 0 });
+        metrics.answered("hold", Err(&CallError::Overloaded));
+        for family in [&metrics.charged, &metrics.overrun] {
+            family.get_or_create(&AmountLabels { meter: "ai_messages".into() }).inc();
+        }
+        let text = metrics.encode(0).unwrap();
+        let types: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert_eq!(types.len(), metrics.described().len(), "{text}");
+        for info in metrics.described() {
+            let MetricInfo { name, kind, labels, .. } = info;
+            // The encoder names a counter's family without its `_total`.
+            let family = name.trim_end_matches("_total");
+            assert!(types.contains(&format!("{family} {kind}").as_str()), "{name} {kind} {text}");
+            let line = text.lines().find(|line| line.starts_with(name.as_str())).unwrap();
+            for (label, meaning) in *labels {
+                assert!(line.contains(&format!("{label}=")), "{line} has no {label}");
+                assert!(!meaning.is_empty(), "{name} {label}");
+            }
+        }
     }
 }

@@ -48,6 +48,7 @@ impl ChargeBody {
 /// Hold and settle in one step, for what is known beforehand or has been used already.
 #[utoipa::path(
     post, path = "/v1/tenants/{tenant}/charges", tag = "charges", request_body = ChargeBody,
+    security(("key" = ["service"])),
     params(KeyHeaders),
     responses(
         (status = 201, description = "Charged", body = ChargeReply),
@@ -92,6 +93,7 @@ impl CheckBody {
 /// Answers what a hold would be answered; changes nothing and promises nothing.
 #[utoipa::path(
     post, path = "/v1/tenants/{tenant}/checks", tag = "charges", request_body = CheckBody,
+    security(("key" = ["service"])),
     params(TimeoutHeader),
     responses((status = 200, description = "What a hold would be answered", body = CheckReply))
 )]

@@ -19,6 +19,7 @@ use crate::state::Shared;
 /// A key that is bound to a user sees only entries of calls with that user.
 #[utoipa::path(
     get, operation_id = "list_entries", path = "/v1/tenants/{tenant}/entries", tag = "usage", params(EntryListQuery),
+    security(("key" = ["tenant"])),
     responses((status = 200, description = "A page of the ledger", body = EntriesReply), NotFound)
 )]
 pub(crate) async fn list(

@@ -57,7 +57,7 @@ pub(crate) struct HistoryPoint {
 /// ledger. A key that is bound to a user may not look: it is all users' usage.
 #[utoipa::path(
     get, operation_id = "get_usage_history", path = "/v1/tenants/{tenant}/usage/history",
-    tag = "usage", params(HistoryQuery),
+    tag = "usage", security(("key" = ["tenant"])), params(HistoryQuery),
     responses((status = 200, description = "One point for each bucket", body = HistoryReply), NotFound)
 )]
 pub(crate) async fn history(

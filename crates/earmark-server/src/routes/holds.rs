@@ -67,6 +67,7 @@ impl HoldBody {
 /// Sets amounts aside before a call. All or nothing: a denial changes no counter.
 #[utoipa::path(
     post, path = "/v1/tenants/{tenant}/holds", tag = "holds", request_body = HoldBody,
+    security(("key" = ["service"])),
     params(KeyHeaders),
     responses(
         (status = 201, description = "Held", body = HoldReply),
@@ -110,6 +111,7 @@ impl SettleBody {
 /// Charges what was used and gives back the rest.
 #[utoipa::path(
     post, path = "/v1/tenants/{tenant}/holds/{hold}/settle", tag = "holds",
+    security(("key" = ["service"])),
     request_body = SettleBody, params(TimeoutHeader),
     responses((status = 200, description = "Settled", body = EndedReply), NotFound, Conflict)
 )]
@@ -146,6 +148,7 @@ impl ReleaseBody {
 /// Gives everything back, except meters declared `refund = false`.
 #[utoipa::path(
     post, path = "/v1/tenants/{tenant}/holds/{hold}/release", tag = "holds",
+    security(("key" = ["service"])),
     request_body = ReleaseBody, params(TimeoutHeader),
     responses((status = 200, description = "Released", body = EndedReply), NotFound, Conflict)
 )]
@@ -193,6 +196,7 @@ impl ExtendBody {
 /// Lets it live longer, holds more, or says that its call was sent.
 #[utoipa::path(
     post, path = "/v1/tenants/{tenant}/holds/{hold}/extend", tag = "holds",
+    security(("key" = ["service"])),
     request_body = ExtendBody, params(KeyHeaders),
     responses((status = 200, description = "Extended", body = ExtendedReply), Denied, Conflict)
 )]

@@ -18,6 +18,7 @@ use crate::state::Shared;
 /// Look at a hold.
 #[utoipa::path(
     get, operation_id = "get_hold", path = "/v1/tenants/{tenant}/holds/{hold}", tag = "holds", params(TimeoutHeader),
+    security(("key" = ["service"])),
     responses((status = 200, description = "The hold as it stands", body = HoldDetail), NotFound)
 )]
 pub(crate) async fn look(
@@ -38,6 +39,7 @@ pub(crate) async fn look(
 /// List holds, newest first.
 #[utoipa::path(
     get, operation_id = "list_holds", path = "/v1/tenants/{tenant}/holds", tag = "holds", params(HoldListQuery),
+    security(("key" = ["service"])),
     responses((status = 200, description = "A page of holds", body = HoldsReply), NotFound)
 )]
 pub(crate) async fn list(

@@ -39,6 +39,7 @@ pub(crate) struct OpenAiRefusalDetail {
 /// `Earmark-Remaining`.
 #[utoipa::path(
     post, path = "/openai/v1/chat/completions", operation_id = "chat", tag = "gateway",
+    security(("key" = ["tenant"])),
     params(OnBehalf), request_body = Object,
     responses(
         (status = 200, description = "The provider's reply", body = Object),
@@ -52,6 +53,7 @@ pub(crate) fn chat() {}
 /// List models.
 #[utoipa::path(
     get, path = "/openai/v1/models", operation_id = "list_models", tag = "gateway",
+    security(("key" = ["tenant"])),
     params(OnBehalf),
     responses(
         (status = 200, description = "Models that are configured by full name", body = Object),

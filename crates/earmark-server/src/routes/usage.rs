@@ -38,6 +38,7 @@ pub(crate) struct UsageReply {
 /// that is bound to a user sees only limits per user, and only its own.
 #[utoipa::path(
     get, operation_id = "get_usage", path = "/v1/tenants/{tenant}/usage", tag = "usage", params(UsageQuery, TimeoutHeader),
+    security(("key" = ["tenant"])),
     responses((status = 200, description = "Every limit as it stands", body = UsageReply), NotFound)
 )]
 pub(crate) async fn usage(

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use crate::world::{ADMIN, Reply, World};
 
-/// Every route that takes a key, with the names of `acme` filled in.
-fn routes() -> Vec<(Method, String, String)> {
+/// Every route that takes a key: its method and template, with the names of `acme` filled in,
+/// and the least kind of key that its description names.
+fn routes() -> Vec<(Method, String, String, String)> {
     let api = serde_json::to_value(openapi()).unwrap();
     let mut routes = Vec::new();
     // The gateway's have shapes, and tests, of their own.
@@ -25,7 +26,8 @@ fn routes() -> Vec<(Method, String, String)> {
                 .replace("{plan}", "free")
                 .replace("{id}", "key_none");
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            routes.push((method, template.clone(), path));
+            let kind = operation["security"][0]["key"][0].as_str().unwrap().to_owned();
+            routes.push((method, template.clone(), path, kind));
         }
     }
     assert!(routes.len() > 30, "{routes:?}");
@@ -60,7 +62,7 @@ async fn every_route_refuses_every_key_that_may_not() {
     let (revoked, id) = world.make_key("/v1/keys", json!({"kind": "admin"})).await;
     world.call(Method::DELETE, &format!("/v1/keys/{id}"), ADMIN, None).await.expect(204);
     let before = world.get("/v1/tenants/acme/entries").await.body;
-    for (method, template, path) in routes() {
+    for (method, template, path, kind) in routes() {
         let label = format!("{method} {template}");
         for key in ["em_admin_wrong", &revoked, "", &own[..own.len() - 1]] {
             let reply = tried(&world, &method, &path, key).await;
@@ -71,11 +73,16 @@ async fn every_route_refuses_every_key_that_may_not() {
         assert_eq!(anonymous.header("www-authenticate"), Some("Bearer"), "{label}");
 
         tried(&world, &method, &path, &rival).await.refused(403, "scope_missing");
-        let expected: [(&str, bool); 3] = [
-            (&own, is_own(&template)),
-            (&service, is_data_plane(&method, &template)),
-            (ADMIN, true),
-        ];
+        let (own_may, service_may) = (is_own(&template), is_data_plane(&method, &template));
+        let described = if own_may {
+            "tenant"
+        } else if service_may {
+            "service"
+        } else {
+            "admin"
+        };
+        assert_eq!(kind, described, "{label} is described for another kind of key");
+        let expected: [(&str, bool); 3] = [(&own, own_may), (&service, service_may), (ADMIN, true)];
         for (key, allowed) in expected {
             let reply = tried(&world, &method, &path, key).await;
             let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&reply.status);

@@ -1,6 +1,7 @@
 //! The catalogue of commands: help, man page and completions come from here.
 
 mod control;
+mod described;
 mod events;
 mod look;
 
@@ -12,6 +13,7 @@ pub(crate) use control::{
     AdjustArgs, ApplyArgs, GrantArgs, ImportArgs, KeyCommand, PlanCommand, TenantCommand,
     TenantFieldsArgs,
 };
+pub(crate) use described::described;
 pub(crate) use events::{EventsArgs, EventsCommand, WebhookCommand};
 pub(crate) use look::{
     BackupArgs, EntriesArgs, HistoryArgs, HoldsArgs, RestoreArgs, UsageArgs, VerifyArgs,
@@ -80,6 +82,10 @@ pub(crate) struct SettingsArgs {
         default_missing_value = "true"
     )]
     pub(crate) webhook_allow_private: Option<bool>,
+    /// What is logged: error, warn, info, debug or trace, also for single parts, such as
+    /// warn,earmark_engine=debug [default: info]
+    #[arg(long, env = "EARMARK_LOG", global = true, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
     /// Print JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -159,6 +165,9 @@ pub(crate) enum Command {
     /// Print the API's OpenAPI description
     #[command(after_help = "Example:\n  earmark openapi > openapi.json")]
     Openapi,
+    /// Print commands, settings, refusals and metrics as JSON: what the reference is made from
+    #[command(hide = true)]
+    Describe,
 }
 
 /// What `serve` takes beside the settings.

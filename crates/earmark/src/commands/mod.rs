@@ -3,6 +3,7 @@
 mod apply;
 mod backup;
 mod demo;
+mod describe;
 mod events;
 mod import;
 mod key;
@@ -30,6 +31,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Openapi => {
             let description = earmark_server::openapi();
             output::line(description.to_pretty_json()?);
+            Ok(())
+        }
+        Command::Describe => {
+            describe::run();
             Ok(())
         }
         command => {
@@ -60,7 +65,8 @@ async fn over_api(client: &Client, settings: &Settings, command: Command) -> any
         | Command::Verify(_)
         | Command::Restore(_)
         | Command::Demo(_)
-        | Command::Openapi => Ok(()),
+        | Command::Openapi
+        | Command::Describe => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every command: its help, its JSON, what it shows to people, its exit codes.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -223,4 +224,16 @@ fn the_demonstrated_race_is_lost_by_counting_and_won_by_earmark() {
     let text = stdout(&earmark(directory.path(), &["demo", "race", "--chats", "20"]));
     assert!(text.contains("50 of 50") && text.contains("check, call, increment"), "{text}");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = command(directory.path());
+    command.arg("openapi").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty());
 }

@@ -123,6 +123,7 @@ struct Answered<'a> {
 /// the code.
 #[utoipa::path(
     post, path = "/v1/batch", tag = "batch", request_body = BatchBody, params(TimeoutHeader),
+    security(("key" = ["service"])),
     responses((status = 200, description = "What became of each", body = BatchReply))
 )]
 pub(crate) async fn batch(
