@@ -312,8 +312,9 @@ impl Account {
         self.holds.committed(commit, Hold::is_open);
         self.grants.committed(commit, |_| true);
         self.keys.committed(commit, |_| false);
-        self.entries.clear();
-        self.events.clear();
+        // Given back whole: an account that rests has no room for what it may change.
+        self.entries = Vec::new();
+        self.events = Vec::new();
         self.combinations.retain(|_, combination| {
             if let Some(stored) = &mut combination.stored {
                 *stored += combination.delta;

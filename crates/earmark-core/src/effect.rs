@@ -178,7 +178,7 @@ pub fn apply(account: &mut Account, now: TimestampMs, effect: Effect) {
                 tenant.last = tenant.last.max(now);
             });
         }
-        Effect::Grant(grant) => account.grants.put(grant.id, *grant),
+        Effect::Grant(grant) => account.grants.put(grant.id, grant),
         Effect::GrantChanged(change) => {
             if let Some(grant) = account.grants.change(&change.grant) {
                 grant.used += change.used;
@@ -187,7 +187,7 @@ pub fn apply(account: &mut Account, now: TimestampMs, effect: Effect) {
                 grant.expired |= change.expired;
             }
         }
-        Effect::Key { key, row } => account.keys.put(key, *row),
+        Effect::Key { key, row } => account.keys.put(key, row),
         Effect::Erased => account.erase(),
         Effect::Entry(entry) => account.entries.push(*entry),
         Effect::Event(event) => account.events.push(*event),
@@ -200,7 +200,7 @@ fn apply_to_hold(account: &mut Account, effect: Effect) {
         Effect::Hold(hold) => {
             account.open.insert((hold.expires, hold.id));
             change_tenant(account, TenantChange::Order, |tenant| tenant.open_holds += 1);
-            account.holds.put(hold.id, *hold);
+            account.holds.put(hold.id, hold);
         }
         Effect::Extended { hold: id, expires, dispatched, part, seq } => {
             if let Some(hold) = account.holds.change(&id) {

@@ -47,7 +47,8 @@ pub(crate) struct Rows<K, V> {
 
 #[derive(Debug, Clone)]
 struct Slot<V> {
-    row: Option<V>,
+    /// On its own, since a map has room for eleven slots in each node.
+    row: Option<Box<V>>,
     /// Where the row comes from: whether the store has it, so that a commit knows whether
     /// it inserts or updates.
     stored: bool,
@@ -92,6 +93,7 @@ impl<K: Ord + Clone, V> Rows<K, V> {
     pub(crate) fn offer(&mut self, key: K, row: Option<V>) -> bool {
         let Entry::Vacant(slot) = self.slots.entry(key) else { return false };
         self.offered.push(slot.key().clone());
+        let row = row.map(Box::new);
         slot.insert(Slot { stored: row.is_some(), row, changed: false, written_in: 0 });
         true
     }
@@ -108,7 +110,7 @@ impl<K: Ord + Clone, V> Rows<K, V> {
             slot.changed = true;
             self.changed.push(key.clone());
         }
-        slot.row.get_or_insert_with(create)
+        slot.row.get_or_insert_with(|| Box::new(create()))
     }
 
     /// The row to change, if there is one.
@@ -122,7 +124,7 @@ impl<K: Ord + Clone, V> Rows<K, V> {
         Some(row)
     }
 
-    pub(crate) fn put(&mut self, key: K, row: V) {
+    pub(crate) fn put(&mut self, key: K, row: Box<V>) {
         let changed = Slot { row: Some(row), stored: false, changed: true, written_in: 0 };
         match self.slots.entry(key) {
             Entry::Occupied(mut slot) => {
@@ -156,7 +158,7 @@ impl<K: Ord + Clone, V> Rows<K, V> {
             // Came and went within one batch: nothing to write.
             (slot.stored || slot.row.is_some()).then_some(RowChange {
                 key,
-                row: slot.row.as_ref(),
+                row: slot.row.as_deref(),
                 stored: slot.stored,
             })
         })
@@ -174,13 +176,13 @@ impl<K: Ord + Clone, V> Rows<K, V> {
             slot.changed = false;
             slot.stored = slot.row.is_some();
             slot.written_in = commit;
-            if !slot.row.as_ref().is_some_and(&keep) {
+            if !slot.row.as_deref().is_some_and(&keep) {
                 self.leaving.push_back((commit, key));
             }
         }
         for key in self.offered.drain(..) {
             let is_only_looked_at =
-                |slot: &Slot<V>| slot.written_in == 0 && !slot.row.as_ref().is_some_and(&keep);
+                |slot: &Slot<V>| slot.written_in == 0 && !slot.row.as_deref().is_some_and(&keep);
             if self.slots.get(&key).is_some_and(is_only_looked_at) {
                 self.slots.remove(&key);
             }
@@ -195,14 +197,14 @@ impl<K: Ord + Clone, V> Rows<K, V> {
             // Written again since: then it leaves with that commit, or has come to stay.
             let Entry::Occupied(slot) = self.slots.entry(key) else { continue };
             let Slot { row, changed, written_in, .. } = slot.get();
-            if !changed && *written_in <= through && !row.as_ref().is_some_and(&keep) {
+            if !changed && *written_in <= through && !row.as_deref().is_some_and(&keep) {
                 slot.remove();
             }
         }
     }
 
     pub(crate) fn present(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.slots.iter().filter_map(|(key, slot)| Some((key, slot.row.as_ref()?)))
+        self.slots.iter().filter_map(|(key, slot)| Some((key, slot.row.as_deref()?)))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -263,7 +265,7 @@ mod tests {
     }
 
     fn committed(rows: &mut Rows<&'static str, i64>, row: i64, commit: u64) {
-        rows.put("a", row);
+        rows.put("a", Box::new(row));
         rows.committed(commit, is_even);
     }
 
@@ -286,7 +288,7 @@ mod tests {
         rows.forget(2, is_even);
         assert_eq!(rows.get(&"a"), Loaded::Present(&2));
         committed(&mut rows, 3, 3);
-        rows.put("a", 5);
+        rows.put("a", Box::new(5));
         rows.forget(3, is_even);
         assert_eq!(rows.get(&"a"), Loaded::Present(&5));
     }

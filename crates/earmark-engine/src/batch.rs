@@ -90,7 +90,8 @@ fn add_named_rows(need: &mut Need, command: &Command) {
 #[derive(Default)]
 pub(crate) struct Decided {
     /// Accounts to commit.
-    pub(crate) accounts: Vec<Account>,
+    #[expect(clippy::vec_box, reason = "as the store gave them, and takes them back")]
+    pub(crate) accounts: Vec<Box<Account>>,
     /// What to answer after the commit.
     pub(crate) results: Results,
     /// Jobs of tenants that another node works on, to be queued again in order.

@@ -15,13 +15,13 @@ use crate::rows::Chain;
 
 /// An account and where its entries and holds end.
 pub(crate) struct Kept {
-    pub(crate) account: Account,
+    pub(crate) account: Box<Account>,
     pub(crate) chain: Chain,
 }
 
 impl Kept {
     pub(crate) fn new(tenant: TenantId) -> Self {
-        Self { account: Account::new(tenant), chain: Chain::default() }
+        Self { account: Box::new(Account::new(tenant)), chain: Chain::default() }
     }
 }
 

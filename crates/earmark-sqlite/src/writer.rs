@@ -1,6 +1,5 @@
 //! The writer: what one batch at a time has, and how it begins, commits and ends.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::thread::JoinHandle;
 use earmark_core::{Account, Need, TenantId, TimestampMs};
 use earmark_store::{BatchNeed, CommitError, Config, StoreError, Txn};
 use rusqlite::Connection;
+use rustc_hash::FxHashMap;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::cache::{AccountCache, Kept};
@@ -19,8 +19,11 @@ use crate::rows::Chain;
 use crate::save::NextNumbers;
 use crate::{config, load, recovery, save};
 
+/// The accounts of a batch, in the order of its need; those that were handed out are missing.
+type Accounts = Vec<Option<Box<Account>>>;
+
 /// Where the entries and holds of a batch's tenants end.
-type Chains = HashMap<TenantId, Chain>;
+type Chains = FxHashMap<TenantId, Chain>;
 
 pub(crate) struct Writer {
     directory: PathBuf,
@@ -89,10 +92,10 @@ impl Writer {
         &mut self,
         need: BatchNeed,
         clock: TimestampMs,
-    ) -> Result<(Vec<Option<Account>>, Chains), StoreError> {
+    ) -> Result<(Accounts, Chains), StoreError> {
         let folded = self.folder.folded();
         let mut accounts = Vec::with_capacity(need.tenants.len());
-        let mut chains = HashMap::with_capacity(need.tenants.len());
+        let mut chains = Chains::with_capacity_and_hasher(need.tenants.len(), Default::default());
         for (tenant, need) in need.tenants {
             let Kept { mut account, mut chain } =
                 self.cache.take(&tenant).unwrap_or_else(|| Kept::new(tenant));
@@ -193,7 +196,7 @@ pub struct SqliteTxn {
     writer: OwnedMutexGuard<Writer>,
     clock: TimestampMs,
     config_version: i64,
-    accounts: Vec<Option<Account>>,
+    accounts: Accounts,
     chains: Chains,
 }
 
@@ -229,7 +232,7 @@ impl Txn for SqliteTxn {
         config::load(&snapshot)
     }
 
-    fn take_accounts(&mut self) -> Vec<Option<Account>> {
+    fn take_accounts(&mut self) -> Vec<Option<Box<Account>>> {
         std::mem::take(&mut self.accounts)
     }
 
@@ -238,7 +241,11 @@ impl Txn for SqliteTxn {
         load::load(&self.writer.loader, account, chain, need, self.clock)
     }
 
-    async fn commit(mut self, _batch: u128, accounts: Vec<Account>) -> Result<(), CommitError> {
+    async fn commit(
+        mut self,
+        _batch: u128,
+        accounts: Vec<Box<Account>>,
+    ) -> Result<(), CommitError> {
         let mut kept: Vec<Kept> = Vec::with_capacity(accounts.len());
         for account in accounts {
             let chain = self.chains.remove(&account.id).unwrap_or_default();

@@ -102,7 +102,7 @@ pub trait Txn: Send {
     fn load_config(&mut self) -> impl Future<Output = Result<Config, StoreError>> + Send;
 
     /// The accounts, in the order of the need; `None` for a tenant that is busy elsewhere.
-    fn take_accounts(&mut self) -> Vec<Option<Account>>;
+    fn take_accounts(&mut self) -> Vec<Option<Box<Account>>>;
 
     /// Loads more rows of one account.
     fn load_more(
@@ -116,7 +116,7 @@ pub trait Txn: Send {
     fn commit(
         self,
         batch: u128,
-        accounts: Vec<Account>,
+        accounts: Vec<Box<Account>>,
     ) -> impl Future<Output = Result<(), CommitError>> + Send;
 }
 

@@ -217,7 +217,7 @@ impl Stage {
 /// An open transaction on a [`Stage`].
 pub(crate) struct StageTxn {
     inner: MemoryTxn,
-    accounts: Vec<Option<Account>>,
+    accounts: Vec<Option<Box<Account>>>,
     stage: Stage,
 }
 
@@ -247,7 +247,7 @@ impl Store for Stage {
                 *account = None;
             }
             if let (Some(account), Some(damage)) = (account, damage_of(tenant)) {
-                *account = self.broken(&mut inner, account, need, damage).await;
+                **account = self.broken(&mut inner, account, need, damage).await;
             }
         }
         Ok(StageTxn { inner, accounts, stage: self.clone() })
@@ -274,7 +274,7 @@ impl Txn for StageTxn {
         self.inner.load_config().await
     }
 
-    fn take_accounts(&mut self) -> Vec<Option<Account>> {
+    fn take_accounts(&mut self) -> Vec<Option<Box<Account>>> {
         std::mem::take(&mut self.accounts)
     }
 
@@ -290,7 +290,7 @@ impl Txn for StageTxn {
         self.inner.load_more(account, need).await
     }
 
-    async fn commit(self, batch: u128, accounts: Vec<Account>) -> Result<(), CommitError> {
+    async fn commit(self, batch: u128, accounts: Vec<Box<Account>>) -> Result<(), CommitError> {
         let Self { inner, stage, .. } = self;
         if accounts.iter().all(|account| account.changes().is_none()) {
             return inner.commit(batch, accounts).await;
@@ -311,7 +311,7 @@ impl Txn for StageTxn {
             stage.store.set_faults(Faults { commit: Some(fault), ..Faults::default() });
         }
         if matches!(ending, Ending::Committed | Ending::UnknownDone) {
-            let events = accounts.iter().filter_map(Account::changes);
+            let events = accounts.iter().filter_map(|account| account.changes());
             let events = events.flat_map(|changes| changes.events().iter());
             let denied = events.filter(|event| event.kind == EventKind::LimitDenied).count();
             stage.script().denied_events += denied;

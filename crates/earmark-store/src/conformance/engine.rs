@@ -224,7 +224,7 @@ impl<H: Harness> World<H> {
     }
 
     /// An account with the rows of `need`; the transaction is dropped.
-    pub async fn account(&self, tenant: &str, need: Need) -> Account {
+    pub async fn account(&self, tenant: &str, need: Need) -> Box<Account> {
         let need = BatchNeed { tenants: vec![(samples::name(tenant), need)] };
         let mut txn = self.store().begin(need).await.unwrap();
         txn.take_accounts().remove(0).unwrap()

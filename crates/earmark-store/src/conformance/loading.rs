@@ -128,7 +128,7 @@ pub async fn accounts_come_in_the_order_of_the_need<H: Harness>() {
     world.reopen().await;
     let tenants = ids.iter().map(|id| (id.clone(), Need::default())).collect();
     let mut txn = world.store().begin(BatchNeed { tenants }).await.unwrap();
-    let accounts: Vec<Account> = txn.take_accounts().into_iter().flatten().collect();
+    let accounts: Vec<Box<Account>> = txn.take_accounts().into_iter().flatten().collect();
     let seqs: Vec<_> = accounts.iter().map(|account| account.tenant().present()).collect();
     assert_eq!(accounts.iter().map(|account| account.id.clone()).collect::<Vec<_>>(), ids);
     let seqs: Vec<_> = seqs.into_iter().map(|tenant| tenant.map(|tenant| tenant.seq)).collect();
@@ -349,9 +349,9 @@ pub async fn what_a_store_keeps_equals_a_fresh_load<H: Harness>() {
             world.play(&steps.batch()).await;
         }
         for tenant in Steps::TENANTS {
-            let kept = visible(&world.account(tenant, everything()).await);
+            let kept = visible(&*world.account(tenant, everything()).await);
             world.reopen().await;
-            assert_eq!(kept, visible(&world.account(tenant, everything()).await));
+            assert_eq!(kept, visible(&*world.account(tenant, everything()).await));
         }
     }
 }

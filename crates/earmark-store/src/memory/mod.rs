@@ -132,7 +132,7 @@ impl Shared {
 pub struct MemoryTxn {
     store: MemoryStore,
     clock: TimestampMs,
-    accounts: Vec<Option<Account>>,
+    accounts: Vec<Option<Box<Account>>>,
     locked: Vec<TenantId>,
     /// Crashes before it began.
     crashes: u64,
@@ -174,7 +174,7 @@ impl Store for MemoryStore {
                 clock,
                 page,
             );
-            accounts.push(Some(account));
+            accounts.push(Some(Box::new(account)));
             locked.push(tenant);
         }
         shared.locked.extend(locked.iter().cloned());
@@ -201,7 +201,7 @@ impl Txn for MemoryTxn {
         self.store.lock().current.config()
     }
 
-    fn take_accounts(&mut self) -> Vec<Option<Account>> {
+    fn take_accounts(&mut self) -> Vec<Option<Box<Account>>> {
         std::mem::take(&mut self.accounts)
     }
 
@@ -211,8 +211,9 @@ impl Txn for MemoryTxn {
         Ok(())
     }
 
-    async fn commit(self, batch: u128, accounts: Vec<Account>) -> Result<(), CommitError> {
-        let mut writes: Vec<Write> = accounts.iter().flat_map(writes_of).collect();
+    async fn commit(self, batch: u128, accounts: Vec<Box<Account>>) -> Result<(), CommitError> {
+        let mut writes: Vec<Write> =
+            accounts.iter().flat_map(|account| writes_of(account)).collect();
         let mut shared = self.store.lock();
         if shared.crashes != self.crashes {
             return Err(CommitError::RolledBack("the store crashed".into()));
