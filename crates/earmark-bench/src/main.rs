@@ -12,7 +12,6 @@ mod disk;
 mod engine_bench;
 mod fixture;
 mod http_bench;
-mod http_client;
 mod raw_sqlite;
 mod report;
 
