@@ -1,13 +1,12 @@
-//! How much of a core this process used.
+//! How much of a core this process used, where the system says it.
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 /// The start of a stretch in which the use of cores is measured.
 pub(crate) struct CpuUse {
-    used: Duration,
+    used: Option<Duration>,
     started: Instant,
 }
 
@@ -17,15 +16,22 @@ impl CpuUse {
     }
 
     /// The time on cores since the start, in percent of one core.
-    pub(crate) fn percent(&self) -> f64 {
-        let elapsed = self.started.elapsed().as_secs_f64().max(f64::EPSILON);
-        (used() - self.used).as_secs_f64() * 100.0 / elapsed
+    pub(crate) fn percent(&self) -> Option<f64> {
+        let on_cores = used()?.saturating_sub(self.used?);
+        let elapsed_s = self.started.elapsed().as_secs_f64().max(f64::EPSILON);
+        Some(on_cores.as_secs_f64() * 100.0 / elapsed_s)
     }
 }
 
 /// The time that all threads of this process have spent on cores.
-fn used() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
+#[cfg(unix)]
+fn used() -> Option<Duration> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let nanos = u32::try_from(time.tv_nsec).ok()?;
+    Some(Duration::new(u64::try_from(time.tv_sec).ok()?, nanos))
+}
+
+#[cfg(not(unix))]
+fn used() -> Option<Duration> {
+    None
 }

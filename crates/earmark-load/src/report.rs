@@ -99,8 +99,9 @@ pub struct Percentiles {
 pub struct Generator {
     /// How late it sent what it could have sent.
     pub lateness: Option<Percentiles>,
-    /// Its time on cores, in percent of one, over the whole run.
-    pub core_percent: f64,
+    /// Its time on cores, in percent of one, over the whole run; null where the system does not
+    /// say.
+    pub core_percent: Option<f64>,
     /// The same load against a responder that does nothing.
     pub calibration: Option<Calibration>,
     /// Whether the figures are the server's.
@@ -112,7 +113,7 @@ impl Generator {
     pub(crate) fn judged(
         lateness: Option<Percentiles>,
         latency: Option<Percentiles>,
-        core_percent: f64,
+        core_percent: Option<f64>,
         calibration: Option<Calibration>,
     ) -> Self {
         let late_us = lateness.map_or(0, |lateness| lateness.p99_us);
@@ -161,7 +162,7 @@ mod tests {
             (40, 800, alone(100.0, 1), false),
         ];
         for (late, latency, alone, kept) in cases {
-            let judged = Generator::judged(p99(late), p99(latency), 50.0, alone);
+            let judged = Generator::judged(p99(late), p99(latency), Some(50.0), alone);
             assert_eq!(judged.kept_schedule, kept, "{late} {latency} {alone:?}");
         }
     }

@@ -132,7 +132,7 @@ pub async fn run(
 pub(crate) struct Ran {
     started: Instant,
     stopped_at: Option<Duration>,
-    core_percent: f64,
+    core_percent: Option<f64>,
 }
 
 /// Runs the load until everything that was planned is dropped or has ended.

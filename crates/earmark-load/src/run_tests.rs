@@ -48,7 +48,8 @@ async fn serve(behaviour: Behaviour) -> SocketAddr {
 async fn answer(mut socket: TcpStream, behaviour: Behaviour) {
     let mut buffer = Vec::new();
     while socket.read_buf(&mut buffer).await.is_ok_and(|bytes| 0 < bytes) {
-        if !request(&buffer).is_some_and(|(bytes, _)| bytes <= buffer.len()) {
+        let is_whole = request(&buffer).is_some_and(|(bytes, _)| bytes <= buffer.len());
+        if !is_whole {
             continue;
         }
         buffer.clear();
