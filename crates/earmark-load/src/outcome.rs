@@ -39,7 +39,7 @@ impl Outcome {
 }
 
 impl Refusal {
-    /// What a reply that is no success says.
+    /// What a refusal with that status and code is.
     pub(crate) fn told(status: u16, code: Option<&str>) -> Self {
         match code {
             Some(code) if is_denial(code) => Self::Denied(code.to_owned()),
@@ -48,8 +48,16 @@ impl Refusal {
         }
     }
 
+    /// What a refusing reply says, of Earmark's API or of the gateway.
+    ///
+    /// The gateway gives limits that refuse OpenAI's codes, which providers use, too; but only
+    /// it adds the limit, as `earmark`.
     pub(crate) fn by(reply: &Reply) -> Self {
-        Self::told(reply.status, code_of(&reply.body).as_deref())
+        let body: Value = serde_json::from_str(&reply.body).unwrap_or_default();
+        match (code_in(&body), body["error"]["earmark"].is_object()) {
+            (Some(code), true) => Self::Denied(code.to_owned()),
+            (code, _) => Self::told(reply.status, code),
+        }
     }
 }
 
@@ -64,10 +72,8 @@ fn is_denial(code: &str) -> bool {
 }
 
 /// The code in a problem of Earmark's API, or in an error of OpenAI's shape.
-pub(crate) fn code_of(body: &str) -> Option<String> {
-    let body: Value = serde_json::from_str(body).ok()?;
-    let code = body["code"].as_str().or_else(|| body["error"]["code"].as_str());
-    code.map(ToOwned::to_owned)
+fn code_in(body: &Value) -> Option<&str> {
+    body["code"].as_str().or_else(|| body["error"]["code"].as_str())
 }
 
 #[cfg(test)]
@@ -88,8 +94,17 @@ mod tests {
         for (status, code, expected) in cases {
             assert_eq!(Refusal::told(status, code), expected);
         }
-        assert_eq!(code_of(r#"{"code":"a"}"#).as_deref(), Some("a"));
-        assert_eq!(code_of(r#"{"error":{"code":"b"}}"#).as_deref(), Some("b"));
-        assert_eq!(code_of("<html>"), None);
+    }
+
+    #[test]
+    fn the_gateways_denials_are_told_from_those_of_a_provider() {
+        let quota = |earmark: &str| {
+            let body = format!(r#"{{"error":{{"code":"insufficient_quota"{earmark}}}}}"#);
+            let first_byte_at = Instant::now();
+            Refusal::by(&Reply { status: 429, body, denied: None, first_byte_at })
+        };
+        let ours = quota(r#","earmark":{"limit":"ai_messages/month"}"#);
+        assert_eq!(ours, Refusal::Denied("insufficient_quota".to_owned()));
+        assert_eq!(quota(""), Refusal::Failed("429 insufficient_quota".to_owned()));
     }
 }

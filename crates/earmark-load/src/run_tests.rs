@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use earmark_core::MeterName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OnceCell;
@@ -201,9 +202,10 @@ async fn a_run_that_is_stopped_tells_what_there_was() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn alone_the_generator_reaches_a_rate_that_any_machine_can() {
     let load = load(50, 400);
+    let meter = MeterName::new("m").unwrap();
     let targets = [
-        Target::Api { meter: "m".to_owned() },
-        Target::Batch { meter: "m".to_owned(), size: 7 },
+        Target::Api { meter: meter.clone() },
+        Target::Batch { meter, size: 7 },
         chats(),
         Target::Gateway { model: "m".to_owned(), prompt: "p".to_owned(), streams: true },
     ];

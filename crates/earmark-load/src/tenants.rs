@@ -5,12 +5,13 @@
 //! arrival's number alone.
 //! Not here: removing them.
 
+use earmark_core::{NameError, TenantId};
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::bounds::{PREPARE_CONNECTIONS, PREPARE_TIMEOUT};
 use crate::connection::{CallError, Connection};
 use crate::endpoint::Endpoint;
-use crate::outcome::code_of;
 
 /// What the names of all tenants of loads begin with.
 pub const PREFIX: &str = "bench-";
@@ -39,15 +40,18 @@ pub enum PrepareError {
     /// The prefix could be that of other tenants.
     #[error("{0} does not begin with {PREFIX}, as the tenants of all loads do")]
     Prefix(String),
+    /// With it there would be no valid names.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// The server refused one.
-    #[error("cannot make the tenant {tenant}: the server answered {status}: {reply}")]
+    #[error("cannot make the tenant {tenant}: the server answered {status}, {told}")]
     Refused {
         /// Which.
         tenant: String,
         /// The status.
         status: u16,
         /// The reply's code and detail.
-        reply: String,
+        told: String,
     },
     /// The server did not answer.
     #[error("cannot make the tenants: {0}")]
@@ -58,7 +62,7 @@ impl Tenants {
     /// `count` tenants, at least 1, whose names begin with `prefix`.
     ///
     /// # Errors
-    /// When the prefix does not begin with [`PREFIX`].
+    /// When the prefix does not begin with [`PREFIX`], or makes names that are none.
     pub fn new(prefix: &str, count: usize, spread: Spread) -> Result<Self, PrepareError> {
         if !prefix.starts_with(PREFIX) {
             return Err(PrepareError::Prefix(prefix.to_owned()));
@@ -74,7 +78,9 @@ impl Tenants {
                 (1..=count.max(1)).map(add).collect()
             }
         };
-        Ok(Self { prefix: prefix.to_owned(), count: count.max(1), shares })
+        let tenants = Self { prefix: prefix.to_owned(), count: count.max(1), shares };
+        TenantId::new(&tenants.last())?;
+        Ok(tenants)
     }
 
     /// The first one's name.
@@ -114,7 +120,7 @@ impl Tenants {
     /// # Errors
     /// When the server refuses one or does not answer.
     pub async fn prepare(&self, endpoint: &Endpoint, plan: &str) -> Result<(), PrepareError> {
-        let body = serde_json::json!({ "plan": plan }).to_string();
+        let body = json!({ "plan": plan }).to_string();
         let mut tasks = JoinSet::new();
         for first in 0..PREPARE_CONNECTIONS.min(self.count) {
             let (tenants, endpoint, body) = (self.clone(), endpoint.clone(), body.clone());
@@ -140,23 +146,21 @@ impl Tenants {
             let path = format!("/v1/tenants/{tenant}");
             let reply = connection.call("PUT", &path, &[], body).await?;
             if !reply.is_success() {
-                let told = code_of(&reply.body).unwrap_or_default();
-                let detail = detail_of(&reply.body);
-                let reply_text = format!("{told}: {detail}");
-                return Err(PrepareError::Refused {
-                    tenant,
-                    status: reply.status,
-                    reply: reply_text,
-                });
+                let told = told(&reply.body);
+                return Err(PrepareError::Refused { tenant, status: reply.status, told });
             }
         }
         Ok(())
     }
 }
 
-fn detail_of(body: &str) -> String {
-    let problem: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-    problem["detail"].as_str().unwrap_or(body).to_owned()
+/// Code and detail of a problem, or whatever else it is.
+fn told(body: &str) -> String {
+    let problem: Value = serde_json::from_str(body).unwrap_or_default();
+    match (problem["code"].as_str(), problem["detail"].as_str()) {
+        (Some(code), Some(detail)) => format!("{code}: {detail}"),
+        _ => body.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -191,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_prefix_that_other_tenants_could_have_is_refused() {
-        for prefix in ["", "acme", "ben", "BENCH-"] {
+        for prefix in ["", "acme", "ben", "BENCH-", "bench-/../acme", "bench- "] {
             assert!(Tenants::new(prefix, 1, Spread::Uniform).is_err(), "{prefix}");
         }
         let tenants = Tenants::new("bench-night-", 3, Spread::Uniform).unwrap();

@@ -1,12 +1,13 @@
 //! A lifecycle over the API: a hold, then its settle.
 
+use earmark_core::MeterName;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::connection::{CallError, Connection};
 use crate::outcome::{Outcome, Refusal};
 
-pub(super) async fn drive(connection: &mut Connection, tenant: &str, meter: &str) -> Outcome {
+pub(super) async fn drive(connection: &mut Connection, tenant: &str, meter: &MeterName) -> Outcome {
     let mut held_at = None;
     match lifecycle(connection, tenant, meter, &mut held_at).await {
         Ok(()) => Outcome { done: 1, held_at, ..Outcome::default() },
@@ -17,7 +18,7 @@ pub(super) async fn drive(connection: &mut Connection, tenant: &str, meter: &str
 async fn lifecycle(
     connection: &mut Connection,
     tenant: &str,
-    meter: &str,
+    meter: &MeterName,
     held_at: &mut Option<Instant>,
 ) -> Result<(), Refusal> {
     let holds = format!("/v1/tenants/{tenant}/holds");

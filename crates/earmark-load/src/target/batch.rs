@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use earmark_core::MeterName;
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -11,7 +12,11 @@ use crate::outcome::{Outcome, Refusal};
 
 const PATH: &str = "/v1/batch";
 
-pub(super) async fn drive(connection: &mut Connection, tenants: &[String], meter: &str) -> Outcome {
+pub(super) async fn drive(
+    connection: &mut Connection,
+    tenants: &[String],
+    meter: &MeterName,
+) -> Outcome {
     let mut refused = Refused::default();
     let asked = tenants.iter().map(|tenant| {
         format!(

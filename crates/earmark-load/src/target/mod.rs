@@ -13,6 +13,8 @@ mod api;
 mod batch;
 mod gateway;
 
+use earmark_core::MeterName;
+
 use crate::connection::Connection;
 use crate::outcome::Outcome;
 use crate::tenants::Tenants;
@@ -23,12 +25,12 @@ pub enum Target {
     /// Holds and settles, one by one.
     Api {
         /// Of which 1 is held.
-        meter: String,
+        meter: MeterName,
     },
     /// Holds and settles in batches.
     Batch {
         /// Of which 1 is held by each.
-        meter: String,
+        meter: MeterName,
         /// Lifecycles in a batch.
         size: usize,
     },

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use earmark_core::MeterName;
 use earmark_load::bounds::{
     BATCH_SIZE_MAX, CONNECTIONS_MAX, DURATION_MAX, IN_FLIGHT_MAX, RATE_MAX, TENANTS_MAX,
 };
@@ -20,8 +21,8 @@ pub(crate) enum BenchCommand {
         #[command(flatten)]
         load: BenchArgs,
         /// Meter of which each hold takes 1
-        #[arg(long, default_value = "ai_messages", value_parser = name)]
-        meter: String,
+        #[arg(long, default_value = "ai_messages")]
+        meter: MeterName,
     },
     /// Batches: each arrival is a batch of holds, and a batch of their settles
     #[command(after_help = "Example:\n  earmark bench batch --rate 50 --size 500 --plan team\n\n\
@@ -30,8 +31,8 @@ pub(crate) enum BenchCommand {
         #[command(flatten)]
         load: BenchArgs,
         /// Meter of which each hold takes 1
-        #[arg(long, default_value = "ai_messages", value_parser = name)]
-        meter: String,
+        #[arg(long, default_value = "ai_messages")]
+        meter: MeterName,
         /// Lifecycles in a batch
         #[arg(long, default_value_t = 100, value_parser = at_most(BATCH_SIZE_MAX))]
         size: usize,
@@ -58,6 +59,7 @@ pub(crate) enum BenchCommand {
 
 /// What every load takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Load")]
 pub(crate) struct BenchArgs {
     /// Arrivals a second, whatever the server does
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(RATE_MAX)))]
@@ -99,13 +101,13 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) seed: u64,
     /// Server to load, http only [default: the one that runs on --data]
-    #[arg(long, requires = "key")]
+    #[arg(long, requires = "key", help_heading = "Server")]
     pub(crate) url: Option<String>,
     /// Key to show it, which may make tenants [default: that of the server on --data]
-    #[arg(long, env = "EARMARK_KEY", hide_env_values = true)]
+    #[arg(long, env = "EARMARK_KEY", hide_env_values = true, help_heading = "Server")]
     pub(crate) key: Option<String>,
     /// Load a server on another machine, where it charges real usage
-    #[arg(long, requires = "url")]
+    #[arg(long, requires = "url", help_heading = "Server")]
     pub(crate) allow_remote: bool,
     /// Exit with code 1 when the generator did not keep its schedule
     #[arg(long)]
@@ -144,10 +146,4 @@ fn lasting_or_none(text: &str) -> Result<Duration, String> {
     let read = read.and_then(|duration| Duration::try_from(duration).ok());
     let read = read.filter(|duration| *duration <= DURATION_MAX);
     read.ok_or_else(|| "a duration such as 500ms, 30s or 2m, at most 24h".to_owned())
-}
-
-/// A name as the API takes it: nothing that would have to be quoted.
-fn name(text: &str) -> Result<String, String> {
-    let read = earmark_core::MeterName::new(text).map_err(|error| error.to_string())?;
-    Ok(read.as_str().to_owned())
 }

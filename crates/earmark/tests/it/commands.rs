@@ -68,6 +68,9 @@ fn the_help_of_every_command_shows_how_it_is_called() {
         "verify",
         "backup",
         "restore",
+        "bench api",
+        "bench batch",
+        "bench gateway",
         "demo race",
         "openapi",
     ];
@@ -116,6 +119,9 @@ fn every_command_prints_json_that_parses() {
         "verify --tenant acme",
         "backup",
         "openapi",
+        "bench api --rate 20 --plan pro --duration 200ms --warm-up 0s",
+        "bench batch --rate 20 --plan pro --duration 200ms --warm-up 0s --size 3",
+        "bench gateway --rate 20 --plan pro --duration 200ms --warm-up 0s",
         "demo race --chats 12 --rounds 2",
     ] {
         let arguments: Vec<&str> = line.split_whitespace().collect();

@@ -78,7 +78,7 @@ impl Bench {
         output::line("");
         show_latencies(report);
         output::line("");
-        output::line(verdict(report));
+        show_generator(report);
         self.show_advice(report);
         output::line(format_args!(
             "left behind: {}, with what they used{}",
@@ -134,7 +134,7 @@ fn show_latencies(report: &Report) {
         ("hold", "sent", latency.hold),
         ("settle", "held", latency.settle),
         ("denied", "planned", latency.denied),
-        ("lateness", "planned", report.generator.lateness),
+        ("lateness", "due", report.generator.lateness),
     ];
     let row = |(what, from, series): (&str, &str, Option<Percentiles>)| {
         let Percentiles { count, min_us, p50_us, p90_us, p99_us, p99_9_us, max_us } = series?;
@@ -146,20 +146,21 @@ fn show_latencies(report: &Report) {
     output::table(&header, series.into_iter().filter_map(row).collect());
 }
 
-fn verdict(report: &Report) -> String {
+fn show_generator(report: &Report) {
     let generator = &report.generator;
     let late = generator.lateness.map_or_else(|| "-".to_owned(), |late| duration(late.p99_us));
-    let core = generator.core_percent.map(|core| format!("{core:.0} % of a core; "));
-    let core = core.unwrap_or_default();
-    let alone = generator.calibration.as_ref().map(alone).unwrap_or_default();
-    let figures = format!("p99 lateness {late}, {core}alone: {alone}");
-    if generator.kept_schedule {
-        return format!("the generator kept its schedule ({figures})");
+    let core = generator.core_percent.map(|core| format!(", {core:.0} % of a core"));
+    output::line(format_args!("generator   p99 lateness {late}{}", core.unwrap_or_default()));
+    if let Some(calibration) = &generator.calibration {
+        output::line(format_args!("  alone     {}", alone(calibration)));
     }
-    format!(
-        "WARNING: the generator was late ({figures}): figures describe it, not the server; ask \
-         for a lower --rate, or run it where it has a core of its own"
-    )
+    if generator.kept_schedule {
+        return output::line("the generator kept its schedule: the figures are the server's");
+    }
+    output::line(
+        "WARNING: the generator was late: the figures describe it, not the server; ask for a \
+         lower --rate, or wait until nothing else wants this machine's cores",
+    );
 }
 
 /// What is said of holds that may still be open.
