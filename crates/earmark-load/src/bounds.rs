@@ -56,13 +56,17 @@ pub const LATENESS_KEPT_US: u64 = 1_000;
 pub const LATENESS_SHARE: u64 = 10;
 
 /// The share of the planned rate that the generator must reach against a responder that does
-/// nothing, in percent: less, and it cannot send that much on this machine.
-pub const CALIBRATION_RATE_PERCENT_MIN: f64 = 99.0;
+/// nothing, in percent: less, and it cannot send that much on this machine. The last arrivals
+/// of a calibration may end 50 ms late all the same, as on a machine that is busy.
+pub const CALIBRATION_RATE_PERCENT_MIN: f64 = 95.0;
 
-/// How long it is calibrated: long enough for a p99.9 at a thousand arrivals a second.
-pub const CALIBRATION_DURATION: Duration = Duration::from_secs(2);
+/// How long it is calibrated at least: shorter, and the end of the last arrival decides.
+pub const CALIBRATION_DURATION_MIN: Duration = Duration::from_secs(1);
 
-/// What precedes it: connections are made, caches are warm.
+/// How long at most: enough for a p99.9 at a thousand arrivals a second.
+pub const CALIBRATION_DURATION_MAX: Duration = Duration::from_secs(2);
+
+/// What precedes it: caches are warm.
 pub const CALIBRATION_WARM_UP: Duration = Duration::from_millis(500);
 
 /// How often progress is told.

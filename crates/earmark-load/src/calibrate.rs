@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::bounds::{CALIBRATION_DURATION, CALIBRATION_WARM_UP};
+use crate::bounds::{CALIBRATION_DURATION_MAX, CALIBRATION_DURATION_MIN, CALIBRATION_WARM_UP};
 use crate::endpoint::Endpoint;
 use crate::null::Null;
 use crate::report::Percentiles;
@@ -39,16 +39,14 @@ pub async fn calibrate(
     let null = Null::start(target).await.map_err(RunError::Machine)?;
     let load = Load {
         warm_up: CALIBRATION_WARM_UP.min(load.warm_up),
-        duration: CALIBRATION_DURATION.min(load.duration),
+        duration: load.duration.clamp(CALIBRATION_DURATION_MIN, CALIBRATION_DURATION_MAX),
         ..load.clone()
     };
     let endpoint = Endpoint::at(null.address, "none");
     let report = run(&load, &endpoint, target, tenants, stop, |_| ()).await?;
-    // Of what was planned, not of the rate: a short load has few arrivals, and a random one
-    // more or fewer than its rate.
+    // Of what was planned, not of the rate: random arrivals are more or fewer.
     let planned = report.counts.arrivals.planned.saturating_mul(target.lifecycles());
-    let planned_s = load.duration.as_secs_f64().max(f64::EPSILON);
-    let planned_per_s = planned as f64 / planned_s;
+    let planned_per_s = planned as f64 / load.duration.as_secs_f64();
     Ok(Calibration {
         rate_percent: (report.done_per_s * 100.0 / planned_per_s.max(f64::EPSILON)).min(100.0),
         dropped: report.counts.arrivals.dropped,

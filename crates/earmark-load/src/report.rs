@@ -120,10 +120,17 @@ impl Generator {
         let latency_us = latency.map_or(0, |latency| latency.p99_us);
         let is_prompt =
             late_us <= LATENESS_KEPT_US || late_us.saturating_mul(LATENESS_SHARE) <= latency_us;
-        let is_able = calibration.is_none_or(|calibration| {
-            CALIBRATION_RATE_PERCENT_MIN <= calibration.rate_percent && calibration.dropped == 0
-        });
-        Self { lateness, core_percent, calibration, kept_schedule: is_prompt && is_able }
+        let mut judged = Self { lateness, core_percent, calibration, kept_schedule: is_prompt };
+        judged.kept_schedule &= judged.reaches_rate_alone();
+        judged
+    }
+
+    /// Whether it can send the rate when only a responder that does nothing answers.
+    #[must_use]
+    pub fn reaches_rate_alone(&self) -> bool {
+        self.calibration.is_none_or(|alone| {
+            CALIBRATION_RATE_PERCENT_MIN <= alone.rate_percent && alone.dropped == 0
+        })
     }
 }
 
@@ -158,7 +165,7 @@ mod tests {
             (5_000, 50_000, None, true),
             (5_001, 50_000, None, false),
             (40, 800, alone(100.0, 0), true),
-            (40, 800, alone(98.0, 0), false),
+            (40, 800, alone(94.0, 0), false),
             (40, 800, alone(100.0, 1), false),
         ];
         for (late, latency, alone, kept) in cases {

@@ -201,7 +201,8 @@ async fn a_run_that_is_stopped_tells_what_there_was() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn alone_the_generator_reaches_a_rate_that_any_machine_can() {
-    let load = load(50, 400);
+    // A calibration lasts for a second at least.
+    let load = load(50, 100);
     let meter = MeterName::new("m").unwrap();
     let targets = [
         Target::Api { meter: meter.clone() },
@@ -213,6 +214,6 @@ async fn alone_the_generator_reaches_a_rate_that_any_machine_can() {
         let load = Load { connections: 3, ..load.clone() };
         let stop = Stop::default();
         let alone = crate::calibrate(&load, &target, &tenants(), &stop).await.unwrap();
-        assert_eq!((alone.dropped, alone.latency.unwrap().count), (0, 20), "{target:?}");
+        assert_eq!((alone.dropped, alone.latency.unwrap().count), (0, 50), "{target:?}");
     }
 }

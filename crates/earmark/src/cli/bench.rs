@@ -14,9 +14,8 @@ pub(crate) enum BenchCommand {
     /// The API: each arrival is a hold, and its settle once it is made
     #[command(after_help = "Examples:\n  earmark bench api --rate 1000 --plan team\n  \
         earmark bench api --rate 5000 --plan team --arrivals poisson --spread zipf --json\n\n\
-        It measures from the times at which requests were planned, charges real usage to tenants \
-        of its own, bench-…, and leaves them. docs/guides/bench.md says how to read it. Exit code 1 with \
-        --strict when the generator was too late to tell.")]
+        It measures from the times at which arrivals were planned, charges real usage to tenants \
+        of its own, bench-0 and so on, and leaves them. docs/guides/bench.md says how to read it.")]
     Api {
         #[command(flatten)]
         load: BenchArgs,

@@ -154,13 +154,17 @@ fn show_generator(report: &Report) {
     if let Some(calibration) = &generator.calibration {
         output::line(format_args!("  alone     {}", alone(calibration)));
     }
-    if generator.kept_schedule {
-        return output::line("the generator kept its schedule: the figures are the server's");
-    }
-    output::line(
-        "WARNING: the generator was late: the figures describe it, not the server; ask for a \
-         lower --rate, or wait until nothing else wants this machine's cores",
-    );
+    output::line(match (generator.kept_schedule, generator.reaches_rate_alone()) {
+        (true, _) => "the generator kept its schedule: the figures are the server's",
+        (false, true) => {
+            "WARNING: the generator was late: the figures describe it as much as the server; ask \
+             for a lower --rate, or wait until nothing else wants this machine's cores"
+        }
+        (false, false) => {
+            "WARNING: the generator cannot send this rate on this machine, whoever answers: the \
+             figures describe it, not the server; ask for a lower --rate"
+        }
+    });
 }
 
 /// What is said of holds that may still be open.
