@@ -1,7 +1,7 @@
 //! What a run came to, as it is told: also the shape of the JSON output.
 //!
 //! Always holds: `planned = dropped + sent` for arrivals, and `sent` arrivals times their
-//! lifecycles are `done + denied + failed`; only a release may remove or rename a field.
+//! lifecycles are `done + denied + failed`; fields are added, not renamed.
 //! `docs/guides/bench.md` says what each is.
 
 use std::collections::BTreeMap;
