@@ -4,8 +4,9 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::http_bench::{KEY, Served, load};
-use crate::http_client::Connection;
+use earmark_load::Connection;
+
+use crate::http_bench::{Served, connect, load};
 use crate::report::{now, ratio};
 use crate::{engine_bench, fixture};
 
@@ -46,7 +47,7 @@ async fn client(
     operations: usize,
     tenants: usize,
 ) -> anyhow::Result<(u64, Vec<u64>)> {
-    let mut connection = Connection::open(address, KEY).await?;
+    let mut connection = connect(address).await?;
     let (mut done, mut micros) = (0, Vec::new());
     let mut turn = number * 104_729;
     let started = now();
@@ -89,8 +90,8 @@ async fn timed(
     micros: &mut Vec<u64>,
 ) -> anyhow::Result<String> {
     let began = now();
-    let (status, reply) = connection.post("/v1/batch", body).await?;
+    let reply = connection.post("/v1/batch", body).await?;
     micros.push(u64::try_from(began.elapsed().as_micros())?);
-    anyhow::ensure!(status == 200, "a batch answered {status}: {reply}");
-    Ok(reply)
+    anyhow::ensure!(reply.status == 200, "a batch answered {}: {}", reply.status, reply.body);
+    Ok(reply.body)
 }

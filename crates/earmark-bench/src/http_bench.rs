@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use axum::routing::post;
 use earmark_engine::{EngineOptions, Quota};
+use earmark_load::{CallError, Connection, Endpoint};
 use earmark_server::{AdminKey, Metrics, ServeError, Server, ServerOptions};
 use earmark_sqlite::{OpenOptions, SqliteStore};
 use serde_json::Value;
 
-use crate::http_client::Connection;
 use crate::report::{Latencies, now, per_second, ratio};
 use crate::{disk, fixture};
 
 pub(crate) const KEY: &str = "em_admin_0123456789abcdef0123456789abcdef";
 const HOLD: &str = r#"{"amounts":{"ai_messages":1},"dispatched":true}"#;
+
+/// How long a call may take: none comes near it.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Requests per second of both, and what the disk would allow.
 pub(crate) fn run(lasting: Duration, connections: usize, tenants: usize) -> anyhow::Result<()> {
@@ -36,6 +39,10 @@ pub(crate) fn run(lasting: Duration, connections: usize, tenants: usize) -> anyh
         ratio(ours, null.min(disk_bound))
     );
     Ok(())
+}
+
+pub(crate) async fn connect(address: SocketAddr) -> Result<Connection, CallError> {
+    Connection::open(&Endpoint::at(address, KEY), CALL_TIMEOUT).await
 }
 
 /// Runs one task a connection; each returns its requests and the latencies of its holds.
@@ -72,13 +79,13 @@ async fn null_handler(lasting: Duration, connections: usize) -> anyhow::Result<(
 }
 
 async fn null_client(address: SocketAddr, lasting: Duration) -> anyhow::Result<(u64, Vec<u64>)> {
-    let mut connection = Connection::open(address, KEY).await?;
+    let mut connection = connect(address).await?;
     let (mut requests, mut micros) = (0, Vec::new());
     let started = now();
     while started.elapsed() < lasting {
         let began = now();
-        let (status, _) = connection.post("/null", HOLD).await?;
-        anyhow::ensure!(status == 200, "null handler answered {status}");
+        let reply = connection.post("/null", HOLD).await?;
+        anyhow::ensure!(reply.status == 200, "null handler answered {}", reply.status);
         micros.push(u64::try_from(began.elapsed().as_micros())?);
         requests += 1;
     }
@@ -142,7 +149,7 @@ async fn client(
     number: usize,
     tenants: usize,
 ) -> anyhow::Result<(u64, Vec<u64>)> {
-    let mut connection = Connection::open(address, KEY).await?;
+    let mut connection = connect(address).await?;
     let (mut requests, mut micros) = (0, Vec::new());
     let mut turn = number * 104_729;
     let started = now();
@@ -151,12 +158,13 @@ async fn client(
         let tenant = fixture::tenant(turn % tenants)?;
         let began = now();
         let holds = format!("/v1/tenants/{tenant}/holds");
-        let (status, body) = connection.post(&holds, HOLD).await?;
+        let held = connection.post(&holds, HOLD).await?;
         micros.push(u64::try_from(began.elapsed().as_micros())?);
-        anyhow::ensure!(status == 201, "hold answered {status}: {body}");
-        let hold = body.split('"').nth(3).unwrap_or_default();
-        let (status, body) = connection.post(&format!("{holds}/{hold}/settle"), "{}").await?;
-        anyhow::ensure!(status == 200, "settle answered {status}: {body}");
+        anyhow::ensure!(held.status == 201, "hold answered {}: {}", held.status, held.body);
+        let hold = held.body.split('"').nth(3).unwrap_or_default();
+        let settled = connection.post(&format!("{holds}/{hold}/settle"), "{}").await?;
+        let told = (settled.status, &settled.body);
+        anyhow::ensure!(settled.status == 200, "settle answered {told:?}");
         requests += 2;
     }
     Ok((requests, micros))

@@ -15,7 +15,6 @@ mod endurance_plot;
 mod engine_bench;
 mod fixture;
 mod http_bench;
-mod http_client;
 mod raw_sqlite;
 mod report;
 mod sizing;

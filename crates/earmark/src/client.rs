@@ -15,6 +15,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
+use crate::data_dir::ServerFile;
 use crate::settings::Settings;
 use crate::{data_dir, pinned};
 
@@ -37,18 +38,10 @@ enum Way {
 
 impl Client {
     /// Opens the data directory, or finds the server that has it open.
-    ///
-    /// The lock tells which: an announcement alone may be that of a server that was killed,
-    /// and its address somebody else's by now, who must not be sent the key.
     pub(crate) async fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let options = OpenOptions { create: false, ..OpenOptions::new(&settings.data) };
-        let store = match SqliteStore::open(options) {
-            Ok(store) => store,
-            Err(error @ OpenError::InUse(_)) => {
-                let Some(server) = data_dir::announced(&settings.data) else {
-                    // Another command, or a server that is just starting.
-                    return Err(error.into());
-                };
+        let store = match find(settings)? {
+            Found::Store(store) => store,
+            Found::Server(server) => {
                 let mut http = reqwest::Client::builder()
                     .no_proxy()
                     .redirect(reqwest::redirect::Policy::none())
@@ -59,7 +52,6 @@ impl Client {
                 let (http, base) = (http.build()?, server.url());
                 return Ok(Self { key: server.key, way: Way::Remote { http, base } });
             }
-            Err(error) => return Err(error.into()),
         };
         let (key, admin_key) = data_dir::admin_key(settings, SystemClock.now())?;
         let metrics = Metrics::new();
@@ -173,6 +165,43 @@ impl Client {
     pub(crate) async fn close(self) {
         if let Way::Here { quota, .. } = self.way {
             quota.close().await;
+        }
+    }
+}
+
+/// What has the data directory open.
+enum Found {
+    Server(ServerFile),
+    /// Nothing had, and now we have.
+    Store(SqliteStore),
+}
+
+/// Opens the data directory, or finds the server that has it open.
+///
+/// The lock tells which: an announcement alone may be that of a server that was killed, and its
+/// address somebody else's by now, who must not be sent the key.
+fn find(settings: &Settings) -> anyhow::Result<Found> {
+    let options = OpenOptions { create: false, ..OpenOptions::new(&settings.data) };
+    match SqliteStore::open(options) {
+        Ok(store) => Ok(Found::Store(store)),
+        Err(error @ OpenError::InUse(_)) => match data_dir::announced(&settings.data) {
+            Some(server) => Ok(Found::Server(server)),
+            // Another command, or a server that is just starting.
+            None => Err(error.into()),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The server that runs on the data directory.
+pub(crate) fn running_server(settings: &Settings) -> anyhow::Result<ServerFile> {
+    match find(settings)? {
+        Found::Server(server) => Ok(server),
+        Found::Store(_) => {
+            let data = settings.data.display();
+            bail!(
+                "no server runs on {data}; start one with `earmark serve`, or name one with --url"
+            )
         }
     }
 }

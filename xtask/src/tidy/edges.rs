@@ -24,6 +24,7 @@ const PARTS: &[&str] = &[
     "earmark-gateway",
     "earmark-stripe",
     "earmark-server",
+    "earmark-load",
 ];
 
 /// All crates, from the bottom up.
@@ -36,6 +37,8 @@ const EDGES: &[(&str, Uses)] = &[
     ("earmark-gateway", Exactly(&["earmark-core", "earmark-engine"])),
     ("earmark-stripe", Exactly(&["earmark-core", "earmark-engine"])),
     ("earmark-server", Exactly(&["earmark-core", "earmark-engine", "earmark-gateway"])),
+    // It is a client: it knows the API by HTTP, and of the core only which codes are denials.
+    ("earmark-load", Exactly(&["earmark-core"])),
     ("earmark", AnyOf(PARTS)),
     ("earmark-sim", AnyOf(PARTS)),
     ("earmark-bench", AnyOf(PARTS)),

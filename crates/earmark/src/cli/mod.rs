@@ -1,5 +1,6 @@
 //! The catalogue of commands: help, man page and completions come from here.
 
+mod bench;
 mod control;
 mod described;
 mod events;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use bench::{BenchArgs, BenchArrivals, BenchCommand, BenchSpread};
 pub(crate) use control::{
     AdjustArgs, ApplyArgs, GrantArgs, ImportArgs, KeyCommand, PlanCommand, TenantCommand,
     TenantFieldsArgs,
@@ -159,6 +161,9 @@ pub(crate) enum Command {
         The server must be stopped. Keys, plans and the admin key's file are as in the backup and \
         in the directory.")]
     Restore(RestoreArgs),
+    /// Load a server and measure how it answers, from the times at which requests were planned
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Demonstrations
     #[command(subcommand)]
     Demo(DemoCommand),

@@ -2,6 +2,7 @@
 
 mod apply;
 mod backup;
+mod bench;
 mod demo;
 mod describe;
 mod events;
@@ -27,6 +28,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Serve(arguments) => serve::run(settings, &arguments).await,
         Command::Restore(arguments) => backup::restore(&settings, &arguments),
         Command::Verify(arguments) => verify::run(&settings, arguments).await,
+        Command::Bench(command) => bench::run(&settings, command).await,
         Command::Demo(demo) => demo::run(&settings, &demo).await,
         Command::Openapi => {
             let description = earmark_server::openapi();
@@ -64,6 +66,7 @@ async fn over_api(client: &Client, settings: &Settings, command: Command) -> any
         Command::Serve(_)
         | Command::Verify(_)
         | Command::Restore(_)
+        | Command::Bench(_)
         | Command::Demo(_)
         | Command::Openapi
         | Command::Describe => Ok(()),

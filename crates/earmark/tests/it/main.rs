@@ -15,6 +15,7 @@ mod applying;
 mod auditor;
 mod backups;
 mod bad_input;
+mod benching;
 mod commands;
 mod crashed;
 mod data_trouble;
