@@ -34,7 +34,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-async fn open(directory: &std::path::Path, plan: &str) -> anyhow::Result<Quota> {
+pub(crate) async fn open(directory: &std::path::Path, plan: &str) -> anyhow::Result<Quota> {
     let store = SqliteStore::open(OpenOptions::new(directory))?;
     let quota = Quota::open(store, EngineOptions::default()).await?;
     quota.put_config(&fixture::config(plan)?, None).await?;

@@ -15,6 +15,7 @@ mod endurance_plot;
 mod engine_bench;
 mod fixture;
 mod http_bench;
+mod many_bench;
 mod raw_sqlite;
 mod report;
 mod sizing;
@@ -85,6 +86,15 @@ enum Bench {
         #[arg(long)]
         plot: Option<std::path::PathBuf>,
     },
+    /// Many tenants against few, uniform and Zipf, and a start of the server on them.
+    Many {
+        /// Tenants.
+        #[arg(long, default_value_t = 1_000_000)]
+        tenants: usize,
+        /// Lifecycles under way at once.
+        #[arg(long, default_value_t = 1_024)]
+        in_flight: usize,
+    },
     /// Holds and settles over HTTP against a handler that does nothing.
     Http {
         /// Connections.
@@ -143,6 +153,7 @@ fn main() -> anyhow::Result<()> {
                 plot,
             })
         }
+        Bench::Many { tenants, in_flight } => many_bench::run(lasting, tenants, in_flight),
         Bench::Http { connections, tenants } => http_bench::run(lasting, connections, tenants),
         Bench::Batch { connections, operations, tenants } => {
             batch_bench::run(lasting, connections, operations, tenants)

@@ -42,4 +42,4 @@ pub use report::{Arrived, Counts, Generator, Percentiles, Report, Series};
 pub use run::{Load, Progress, RunError, Stop, run};
 pub use schedule::{Arrivals, Schedule};
 pub use target::Target;
-pub use tenants::{PREFIX, PrepareError, Spread, Tenants};
+pub use tenants::{Draw, PREFIX, PrepareError, Spread, Tenants};

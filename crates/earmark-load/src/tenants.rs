@@ -25,13 +25,46 @@ pub enum Spread {
     Zipf,
 }
 
+/// Draws one of so many.
+#[derive(Debug, Clone)]
+pub struct Draw {
+    count: usize,
+    /// The running sum of the shares of all up to each; empty for equal shares.
+    shares: Vec<f64>,
+}
+
+impl Draw {
+    /// Of `count`, at least 1, as they are spread.
+    #[must_use]
+    pub fn new(count: usize, spread: Spread) -> Self {
+        let count = count.max(1);
+        let shares = match spread {
+            Spread::Uniform => Vec::new(),
+            Spread::Zipf => {
+                let mut sum = 0.0;
+                let add = |rank| {
+                    sum += 1.0 / rank as f64;
+                    sum
+                };
+                (1..=count).map(add).collect()
+            }
+        };
+        Self { count, shares }
+    }
+
+    /// The number of one, from 0.
+    pub fn number(&self, random: &mut fastrand::Rng) -> usize {
+        let Some(sum) = self.shares.last() else { return random.usize(..self.count) };
+        let drawn = random.f64() * sum;
+        self.shares.partition_point(|share| *share <= drawn).min(self.count - 1)
+    }
+}
+
 /// Tenants `<prefix>0` to `<prefix><count - 1>`.
 #[derive(Debug, Clone)]
 pub struct Tenants {
     prefix: String,
-    count: usize,
-    /// The running sum of the shares of all tenants up to each; empty for equal shares.
-    shares: Vec<f64>,
+    draw: Draw,
 }
 
 /// Why the tenants are not there.
@@ -67,18 +100,7 @@ impl Tenants {
         if !prefix.starts_with(PREFIX) {
             return Err(PrepareError::Prefix(prefix.to_owned()));
         }
-        let shares = match spread {
-            Spread::Uniform => Vec::new(),
-            Spread::Zipf => {
-                let mut sum = 0.0;
-                let add = |rank| {
-                    sum += 1.0 / rank as f64;
-                    sum
-                };
-                (1..=count.max(1)).map(add).collect()
-            }
-        };
-        let tenants = Self { prefix: prefix.to_owned(), count: count.max(1), shares };
+        let tenants = Self { prefix: prefix.to_owned(), draw: Draw::new(count, spread) };
         TenantId::new(&tenants.last())?;
         Ok(tenants)
     }
@@ -92,13 +114,13 @@ impl Tenants {
     /// The last one's name.
     #[must_use]
     pub fn last(&self) -> String {
-        self.name(self.count - 1)
+        self.name(self.draw.count - 1)
     }
 
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.count
+        self.draw.count
     }
 
     fn name(&self, number: usize) -> String {
@@ -107,12 +129,7 @@ impl Tenants {
 
     /// Draws the name of one.
     pub(crate) fn draw(&self, random: &mut fastrand::Rng) -> String {
-        let Some(sum) = self.shares.last() else {
-            return self.name(random.usize(..self.count));
-        };
-        let drawn = random.f64() * sum;
-        let number = self.shares.partition_point(|share| *share <= drawn);
-        self.name(number.min(self.count - 1))
+        self.name(self.draw.number(random))
     }
 
     /// Puts all of them on that plan, whether or not they are there.
@@ -122,7 +139,7 @@ impl Tenants {
     pub async fn prepare(&self, endpoint: &Endpoint, plan: &str) -> Result<(), PrepareError> {
         let body = json!({ "plan": plan }).to_string();
         let mut tasks = JoinSet::new();
-        for first in 0..PREPARE_CONNECTIONS.min(self.count) {
+        for first in 0..PREPARE_CONNECTIONS.min(self.draw.count) {
             let (tenants, endpoint, body) = (self.clone(), endpoint.clone(), body.clone());
             tasks.spawn(async move { tenants.put_each(&endpoint, &body, first).await });
         }
@@ -141,7 +158,7 @@ impl Tenants {
         first: usize,
     ) -> Result<(), PrepareError> {
         let mut connection = Connection::open(endpoint, PREPARE_TIMEOUT).await?;
-        for number in (first..self.count).step_by(PREPARE_CONNECTIONS) {
+        for number in (first..self.draw.count).step_by(PREPARE_CONNECTIONS) {
             let tenant = self.name(number);
             let path = format!("/v1/tenants/{tenant}");
             let reply = connection.call("PUT", &path, &[], body).await?;

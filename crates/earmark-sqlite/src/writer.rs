@@ -87,13 +87,32 @@ impl Writer {
         self.log.last()
     }
 
+    /// All that a batch loads, it loads from one snapshot: to begin one for each statement is a
+    /// good part of what short reads cost.
+    fn begin_reading(&self) -> Result<(), StoreError> {
+        self.end_reading();
+        self.loader.prepare_cached("BEGIN").and_then(|mut it| it.execute([])).map_err(sqlite)?;
+        Ok(())
+    }
+
+    /// Not later than the batch is written: while somebody reads, SQLite's log cannot be begun
+    /// anew.
+    fn end_reading(&self) {
+        if !self.loader.is_autocommit() {
+            // Nothing was written; the next one begins anew in any case.
+            let _ = self.loader.prepare_cached("COMMIT").and_then(|mut it| it.execute([]));
+        }
+    }
+
     /// Takes and loads the accounts of a batch.
     fn load(
         &mut self,
         need: BatchNeed,
         clock: TimestampMs,
     ) -> Result<(Accounts, Chains), StoreError> {
+        // Before the snapshot, which then has all of it.
         let folded = self.folder.folded();
+        self.begin_reading()?;
         let mut accounts = Vec::with_capacity(need.tenants.len());
         let mut chains = Chains::with_capacity_and_hasher(need.tenants.len(), Default::default());
         for (tenant, need) in need.tenants {
@@ -218,6 +237,12 @@ impl SqliteTxn {
     }
 }
 
+impl Drop for SqliteTxn {
+    fn drop(&mut self) {
+        self.writer.end_reading();
+    }
+}
+
 impl Txn for SqliteTxn {
     fn clock(&self) -> TimestampMs {
         self.clock
@@ -228,8 +253,7 @@ impl Txn for SqliteTxn {
     }
 
     async fn load_config(&mut self) -> Result<Config, StoreError> {
-        let snapshot = self.writer.loader.unchecked_transaction().map_err(sqlite)?;
-        config::load(&snapshot)
+        config::load(&self.writer.loader)
     }
 
     fn take_accounts(&mut self) -> Vec<Option<Box<Account>>> {
@@ -251,6 +275,7 @@ impl Txn for SqliteTxn {
             let chain = self.chains.remove(&account.id).unwrap_or_default();
             kept.push(Kept { account, chain });
         }
+        self.writer.end_reading();
         self.writer.commit(&mut kept, self.clock).await?;
         let folded = self.writer.folder.folded();
         for kept in kept {
