@@ -207,6 +207,10 @@ impl Loader<'_> {
         if after > now {
             return Ok(());
         }
+        if account.tenant().present().is_some_and(|tenant| tenant.open_holds == 0) {
+            account.offered_due_through((TimestampMs::MAX, HoldId::MAX));
+            return Ok(());
+        }
         let sql = concat!(
             "SELECT ",
             columns!(hold),
