@@ -93,6 +93,14 @@ pub enum OpenError {
         .0.display(), "earmark.log-0", "earmark.log-1"
     )]
     NoLog(PathBuf),
+    /// The tables are as they were before what the log begins with.
+    #[error(
+        "{} lacks what its log goes on from, so {}-wal beside it is gone or damaged: put it back, \
+         or restore the last backup",
+        .0.display(),
+        .0.display()
+    )]
+    BehindLog(PathBuf),
     /// The log cannot be what was written.
     #[error("the log in {} is damaged ({why}); restore the last backup", .directory.display())]
     LogDamaged {

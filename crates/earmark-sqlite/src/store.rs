@@ -104,8 +104,9 @@ impl SqliteStore {
         let readers = Readers { path: path.clone(), idle: Mutex::default() };
         let first = readers.open()?;
         let sqlite = |error| OpenError::Sqlite { path: path.clone(), error };
-        if !recovery::is_closed(&first).map_err(sqlite)? {
-            let OpenOptions { directory, clock, .. } = &options;
+        let OpenOptions { directory, clock, .. } = &options;
+        let is_closed = recovery::is_closed(&first).map_err(sqlite)?;
+        if !is_closed || recovery::is_behind_log(&first, directory)? {
             let writing = OpenOptions { clock: Arc::clone(clock), ..OpenOptions::new(directory) };
             match Self::open(writing).map(drop) {
                 Ok(()) => {}
