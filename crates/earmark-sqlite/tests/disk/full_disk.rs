@@ -40,6 +40,40 @@ async fn a_log_that_cannot_grow_refuses_until_there_is_room() {
     }
 }
 
+/// From 32 MiB on the other file is taken, which begins with nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_cannot_go_over_to_its_other_file_refuses_until_there_is_room() {
+    let Some(mut world) = World::with_disk(160 << 20).await else { return };
+    let log = |number| world.disk.path().join(format!("data/earmark.log-{number}"));
+    let [first, second] = [0, 1].map(log);
+    let size = |file: &Path| fs::metadata(file).unwrap().len();
+    while size(&first) <= 32 << 20 {
+        world.charge(1_000, 3_000).await.unwrap();
+        world.fold().await.unwrap();
+    }
+    assert_eq!(size(&second), 0);
+    world.disk.fill(1 << 20);
+    let mut refused = 0;
+    while refused < 3 {
+        // What is left of the first one may take a batch more.
+        match world.charge(1_000, 3_000).await {
+            Ok(()) => assert_eq!((refused, size(&second)), (0, 0)),
+            Err(setback) => {
+                assert!(setback.is_retryable(), "{setback:?}");
+                refused += 1;
+            }
+        }
+    }
+    world.disk.make_room();
+    world.charge_once_there_is_room().await;
+    world.charge(1_000, 3_000).await.unwrap();
+    assert!(size(&second) > 2 << 20);
+    world.assert_exact().await;
+    world.close();
+    world.open().unwrap();
+    world.assert_exact().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tables_that_cannot_grow_refuse_until_there_is_room() {
     let Some(mut full) = World::with_disk(10 << 20).await else { return };
