@@ -8,7 +8,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::print_stderr,
     reason = "helpers of tests fail as tests do; clippy knows only the functions marked as tests"
 )]
 
