@@ -12,6 +12,7 @@
 
 pub mod audit;
 pub mod checks;
+pub mod crowds;
 pub mod http;
 pub mod install;
 pub mod kills;

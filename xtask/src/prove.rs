@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 
 use crate::process::{Stopwatch, capture};
 use crate::repo::Repo;
-use crate::{kills, real_model};
+use crate::{crowds, kills, real_model};
 
 /// One heavy suite.
 pub struct Proof {
@@ -33,6 +33,11 @@ pub const PROOFS: &[Proof] = &[
         name: "kills",
         about: "1,000 kills of a loaded server; every acknowledged reply is audited",
         run: kills::run,
+    },
+    Proof {
+        name: "crowds",
+        about: "a tenant with 100,000 users, and one with 100,000 open holds and a crash",
+        run: crowds::run,
     },
 ];
 

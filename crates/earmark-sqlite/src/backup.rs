@@ -33,15 +33,16 @@ pub(crate) fn make(
     if file.exists() {
         return Err(not_made(&format!("{} exists", file.display())));
     }
-    let mut part = file.as_os_str().to_owned();
-    part.push(".part");
-    let part = Path::new(&part);
+    let part = &crate::open::beside(file, ".part");
     let made = fold_all(connection, folder)
         .and_then(|()| copy(connection, folder, part, progress))
         .and_then(|()| finish(part, file).map_err(|error| not_made(&error)));
     if made.is_err() {
-        // There may be none yet.
-        let _ = std::fs::remove_file(part);
+        // SQLite leaves its own beside a file that it could not finish.
+        for suffix in ["", "-journal", "-wal", "-shm"] {
+            // There may be none.
+            let _ = std::fs::remove_file(crate::open::beside(part, suffix));
+        }
     }
     made
 }

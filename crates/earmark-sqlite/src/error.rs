@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use earmark_store::StoreError;
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 /// Why a data directory cannot be opened; says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,14 @@ pub enum OpenError {
         .0.display(), "earmark.log-0", "earmark.log-1"
     )]
     NoLog(PathBuf),
+    /// The tables are as they were before what the log begins with.
+    #[error(
+        "{} lacks what its log goes on from, so {}-wal beside it is gone or damaged: put it back, \
+         or restore the last backup",
+        .0.display(),
+        .0.display()
+    )]
+    BehindLog(PathBuf),
     /// The log cannot be what was written.
     #[error("the log in {} is damaged ({why}); restore the last backup", .directory.display())]
     LogDamaged {
@@ -128,7 +136,7 @@ pub enum OpenError {
     #[error("{} does not exist; `earmark serve` creates it", .0.display())]
     Missing(PathBuf),
     /// SQLite refuses.
-    #[error("cannot open {}: {error}; if the file is damaged, restore the last backup", .path.display())]
+    #[error("cannot open {}: {error}; {}", .path.display(), what_to_do(.error))]
     Sqlite {
         /// Which file.
         path: PathBuf,
@@ -137,9 +145,25 @@ pub enum OpenError {
     },
 }
 
+fn what_to_do(error: &rusqlite::Error) -> &'static str {
+    if is_full(error) {
+        "make room on its disk and start again"
+    } else {
+        "if the file is damaged, restore the last backup"
+    }
+}
+
+/// Whether there was no room. SQLite's index of its log is a file of its own, whose growth it
+/// reports as a failure of the disk; the transaction is rolled back all the same.
+fn is_full(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(ffi::SQLITE_FULL | ffi::SQLITE_IOERR_SHMSIZE))
+}
+
 /// The seam's error for a failed read or begin.
 pub(crate) fn sqlite(error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
+        _ if is_full(&error) => StoreError::Unavailable(error.to_string()),
         Some(
             ErrorCode::SystemIoFailure
             | ErrorCode::DatabaseCorrupt

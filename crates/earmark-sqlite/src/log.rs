@@ -123,16 +123,33 @@ pub(crate) fn last(directory: &Path, id: u64) -> Result<u64, ReadError> {
     Ok(last)
 }
 
+/// The largest number of a batch with which one of the files begins, of whatever log; 0 for
+/// none. Nothing that a client chose stands at the beginning of a file.
+pub(crate) fn begins_with(directory: &Path) -> io::Result<u64> {
+    let mut largest = 0;
+    for path in paths(directory) {
+        match std::fs::read(path) {
+            Ok(bytes) => largest = found(&bytes).map_or(0, |found| found.number).max(largest),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(largest)
+}
+
 /// Every whole record at a block's beginning: a cut one is passed over, and shows as a gap
 /// if it was not the last.
-fn scan(bytes: &[u8], id: u64, folded: u64, found: &mut Vec<Record>) -> Result<(), ReadError> {
+fn scan(bytes: &[u8], id: u64, folded: u64, records: &mut Vec<Record>) -> Result<(), ReadError> {
     let block = usize::try_from(BLOCK_BYTES).unwrap_or(usize::MAX);
     let mut at = 0;
     while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= HEADER_BYTES) {
-        match record(rest, id)? {
-            Some((number, record)) => {
+        match found(rest).filter(|found| found.log == id) {
+            Some(Found { format, number, record, .. }) => {
+                if format != FORMAT {
+                    return Err(ReadError::Format(format));
+                }
                 if number > folded {
-                    found.push(Record { number, record: record.to_vec() });
+                    records.push(Record { number, record: record.to_vec() });
                 }
                 at += record.len().next_multiple_of(block);
             }
@@ -142,29 +159,27 @@ fn scan(bytes: &[u8], id: u64, folded: u64, found: &mut Vec<Record>) -> Result<(
     Ok(())
 }
 
-/// Number and bytes of the record at the beginning of `bytes`, if a whole one of that log is
-/// there.
-fn record(bytes: &[u8], id: u64) -> Result<Option<(u64, &[u8])>, ReadError> {
+/// A whole record in bytes that are read back.
+struct Found<'b> {
+    format: u32,
+    log: u64,
+    number: u64,
+    /// Header and images.
+    record: &'b [u8],
+}
+
+/// The record at the beginning of `bytes`, if a whole one is there.
+fn found(bytes: &[u8]) -> Option<Found<'_>> {
     let u32_at = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
     let u64_at = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
-    let header = (u32_at(0), u32_at(4), u64_at(8), u64_at(16), u32_at(24), u32_at(28));
-    let (Some(MAGIC), Some(format), Some(log), Some(number), Some(length), Some(checksum)) = header
-    else {
-        return Ok(None);
-    };
-    if log != id {
-        return Ok(None);
+    if u32_at(0)? != MAGIC {
+        return None;
     }
-    let end = usize::try_from(length).map_or(usize::MAX, |length| HEADER_BYTES + length);
-    let Some(images) = bytes.get(HEADER_BYTES..end) else { return Ok(None) };
-    if checksum_of(&bytes[..28], images) != checksum {
-        return Ok(None);
-    }
-    if format == FORMAT {
-        Ok(Some((number, &bytes[..end])))
-    } else {
-        Err(ReadError::Format(format))
-    }
+    let (format, log, number) = (u32_at(4)?, u64_at(8)?, u64_at(16)?);
+    let (length, checksum) = (usize::try_from(u32_at(24)?).ok()?, u32_at(28)?);
+    let record = bytes.get(..HEADER_BYTES.checked_add(length)?)?;
+    let is_whole = checksum_of(&record[..28], &record[HEADER_BYTES..]) == checksum;
+    is_whole.then_some(Found { format, log, number, record })
 }
 
 fn checksum_of(header: &[u8], images: &[u8]) -> u32 {
@@ -336,6 +351,20 @@ mod tests {
         // Even when the outer one is cut.
         overwrite(directory.path(), HEADER_BYTES as u64, b"cut");
         assert_eq!(read(directory.path(), ID + 1, 0).unwrap(), []);
+    }
+
+    #[test]
+    fn a_file_says_with_which_batch_it_begins_whatever_log_it_is_of() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(begins_with(directory.path()).unwrap(), 0);
+        let mut log = Log::create(directory.path(), ID, 6).unwrap();
+        assert_eq!(begins_with(directory.path()).unwrap(), 0);
+        for text in ["a", "b"] {
+            log.append(&mut batch(text), 6).unwrap();
+        }
+        assert_eq!(begins_with(directory.path()).unwrap(), 7);
+        overwrite(directory.path(), HEADER_BYTES as u64, b"A");
+        assert_eq!(begins_with(directory.path()).unwrap(), 0);
     }
 
     #[test]

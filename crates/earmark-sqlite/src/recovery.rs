@@ -54,6 +54,20 @@ pub(crate) fn is_closed(connection: &Connection) -> rusqlite::Result<bool> {
     log_row(connection).map(|row| row.is_closed)
 }
 
+/// Whether the log goes on where these tables have not been. SQLite takes damage in its own log
+/// for the end of it, and a log that is gone for one that was empty: the tables are then as they
+/// were some time before, and even say that they were closed.
+pub(crate) fn is_behind_log(connection: &Connection, directory: &Path) -> Result<bool, OpenError> {
+    let path = crate::open::database_path(directory);
+    let row = log_row(connection).map_err(|error| OpenError::Sqlite { path, error })?;
+    Ok(log_begins_with(directory)? > row.folded)
+}
+
+fn log_begins_with(directory: &Path) -> Result<u64, OpenError> {
+    let [path, _] = log::paths(directory);
+    log::begins_with(directory).map_err(|error| OpenError::Io { path, error })
+}
+
 /// Waits until the tables have what the log has now, beside the process that writes. When that
 /// takes longer than [`CATCH_UP_MAX`], the writer has its own trouble; an earlier moment is as
 /// consistent.
@@ -77,9 +91,17 @@ pub(crate) fn open(connection: Connection, directory: &Path) -> Result<Recovered
     let sqlite = |error| OpenError::Sqlite { path: path.clone(), error };
     let row = log_row(&connection).map_err(sqlite)?;
     let mut folded = row.folded;
+    let records = if row.is_closed {
+        Vec::new()
+    } else {
+        log::read(directory, row.id, folded).map_err(|error| not_read(error, directory))?
+    };
+    let last = records.last().map_or(folded, |record| record.number);
+    // Numbers go on from one log to the next: what another log begins with was folded before.
+    if log_begins_with(directory)? > last {
+        return Err(OpenError::BehindLog(path));
+    }
     if !row.is_closed {
-        let records =
-            log::read(directory, row.id, folded).map_err(|error| not_read(error, directory))?;
         let count = records.len();
         folded = fold_all(&connection, records, folded).map_err(|error| match error {
             FoldError::Sqlite(error) => sqlite(error),

@@ -104,8 +104,9 @@ impl SqliteStore {
         let readers = Readers { path: path.clone(), idle: Mutex::default() };
         let first = readers.open()?;
         let sqlite = |error| OpenError::Sqlite { path: path.clone(), error };
-        if !recovery::is_closed(&first).map_err(sqlite)? {
-            let OpenOptions { directory, clock, .. } = &options;
+        let OpenOptions { directory, clock, .. } = &options;
+        let is_closed = recovery::is_closed(&first).map_err(sqlite)?;
+        if !is_closed || recovery::is_behind_log(&first, directory)? {
             let writing = OpenOptions { clock: Arc::clone(clock), ..OpenOptions::new(directory) };
             match Self::open(writing).map(drop) {
                 Ok(()) => {}
@@ -417,5 +418,35 @@ mod tests {
         // What was committed before is there at the next start.
         drop(store);
         assert!(SqliteStore::open(OpenOptions::new(directory.path())).is_ok());
+    }
+
+    /// Tables that may not grow; `tests/disk` does it with disks.
+    #[tokio::test]
+    async fn without_room_a_change_is_refused_whole_and_done_once_there_is_some() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(OpenOptions::new(directory.path())).unwrap();
+        let key = |id: &str| ApiKeyRecord {
+            id: id.to_owned(),
+            kind: earmark_store::records::ApiKeyKind::Admin,
+            tenant: None,
+            user: None,
+            name: Some("x".repeat(100_000)),
+            digest: [u8::try_from(id.len()).unwrap(); 32],
+            created: TimestampMs(0),
+            revoked: None,
+        };
+        let pages = |count: u32| {
+            store.change(move |connection| {
+                connection.pragma_update(None, "max_page_count", count).map_err(sqlite)
+            })
+        };
+        pages(1).await.unwrap();
+        let refused = store.add_api_key(key("k")).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        assert!(store.begin(BatchNeed::default()).await.is_ok(), "batches need no table yet");
+        assert_eq!(store.api_keys(None).await.unwrap(), []);
+        pages(u32::MAX - 1).await.unwrap();
+        store.add_api_key(key("k")).await.unwrap();
+        assert_eq!(store.api_keys(None).await.unwrap(), [key("k")]);
     }
 }

@@ -11,18 +11,22 @@
 )]
 
 mod cancelling;
+mod clocks;
 mod closing;
 mod configuring;
+mod crowds;
 mod damage;
 mod deadlines;
 mod denials;
 mod durability;
+mod embedded;
 mod erasing;
 mod exactness;
 mod guards;
 mod ids;
 mod lanes;
 mod outcomes;
+mod poison;
 mod pruning;
 mod running;
 mod soak;

@@ -60,6 +60,8 @@ struct Script {
     begun: u64,
     /// How many holds were asked for by id.
     holds_asked: usize,
+    /// How many holds one commit has changed at most.
+    holds_changed_max: usize,
 }
 
 /// The store and its script. Clones share both.
@@ -98,6 +100,16 @@ impl Stage {
     /// Lets one commit more through a closed gate.
     pub(crate) fn let_one_through(&self) {
         self.passes.send_modify(|passes| *passes += 1);
+    }
+
+    fn saw_commit_of(&self, holds: usize) {
+        let mut script = self.script();
+        script.holds_changed_max = script.holds_changed_max.max(holds);
+    }
+
+    /// How many holds one commit has changed at most, since this was asked last.
+    pub(crate) fn take_holds_changed_max(&self) -> usize {
+        std::mem::take(&mut self.script().holds_changed_max)
     }
 
     /// How many commits have reached the gate.
@@ -295,6 +307,9 @@ impl Txn for StageTxn {
         if accounts.iter().all(|account| account.changes().is_none()) {
             return inner.commit(batch, accounts).await;
         }
+        let changes = accounts.iter().filter_map(|account| account.changes());
+        let holds = changes.map(|changes| changes.holds().count()).sum();
+        stage.saw_commit_of(holds);
         stage.arrived.send_modify(|arrived| *arrived += 1);
         let number = stage.arrivals();
         stage.passes.subscribe().wait_for(|passes| number <= *passes).await.unwrap();

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use earmark_core::{HoldState, Ttl};
+use earmark_core::bounds::DUE_HOLDS_PER_ROUND;
+use earmark_core::{Command, HoldState, Operation, Ttl};
 use earmark_engine::EngineOptions;
 use earmark_engine::bounds::SWEEP_TENANTS_MAX;
 use earmark_store::StoreError;
@@ -99,4 +100,48 @@ async fn expiries_that_a_denial_finds_are_committed() {
     assert!(world.call("acme", hold(51)).await.is_err());
     assert_eq!(world.messages("acme").await, (0, 0));
     assert_eq!(world.open_holds("acme").await, []);
+}
+
+/// 10,000 holds of one tenant that fill its plan, in batches of a thousand, and then expire.
+async fn ten_thousand_expired() -> World {
+    let world = World::open().await;
+    world.pro("acme").await;
+    for _ in 0..10 {
+        let holds = (0..1_000).map(|_| ("acme", hold_for(10, brief()).1));
+        assert!(world.together(holds).await.iter().all(Result::is_ok));
+    }
+    assert_eq!(world.messages("acme").await, (0, 100_000));
+    assert!(world.call("acme", hold(1)).await.is_err(), "there is no room");
+    world.clock.advance_ms(1_000);
+    world.stage.take_holds_changed_max();
+    world
+}
+
+#[tokio::test]
+async fn behind_ten_thousand_expired_holds_nobody_is_refused_for_room() {
+    let world = ten_thousand_expired().await;
+    // What fits after some of them takes a round; what needs all room takes all of them.
+    world.call("acme", hold(1)).await.unwrap();
+    assert!(world.stage.take_holds_changed_max() <= DUE_HOLDS_PER_ROUND + 1);
+    world.call("acme", hold(99_999)).await.unwrap();
+    assert_eq!(world.messages("acme").await, (0, 100_000));
+    assert_eq!(world.open_holds("acme").await.len(), 2);
+    world.verify("acme").await;
+}
+
+/// The sweeper sends this to whoever is due, once a second.
+#[tokio::test]
+async fn ten_thousand_expired_holds_are_swept_a_round_at_a_time() {
+    let world = ten_thousand_expired().await;
+    for left in (0..10).rev() {
+        let due = world.quota.records().due_tenants(None, SWEEP_TENANTS_MAX).await.unwrap();
+        assert_eq!(due.tenants, [crate::world::id("acme")]);
+        world.call("acme", Command::new(Operation::Sweep)).await.unwrap();
+        assert_eq!(world.messages("acme").await, (0, left * 10_000));
+        assert_eq!(world.stage.take_holds_changed_max(), DUE_HOLDS_PER_ROUND);
+    }
+    let due = world.quota.records().due_tenants(None, SWEEP_TENANTS_MAX).await.unwrap();
+    assert_eq!(due.tenants, []);
+    world.call("acme", hold(100_000)).await.unwrap();
+    world.verify("acme").await;
 }

@@ -126,3 +126,73 @@ async fn what_was_charged_shows_in_the_tables_shortly_after() {
     drop(connection);
     server.stop();
 }
+
+/// Everything of a data directory in a new one, with SQLite's log as a test wants it.
+fn copy_with(directory: &Path, sqlites_log: Option<&[u8]>) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    fs::create_dir(data(copy.path())).unwrap();
+    for file in fs::read_dir(data(directory)).unwrap() {
+        let file = file.unwrap();
+        let name = file.file_name();
+        if !["earmark.db-wal", "earmark.db-shm"].contains(&&*name.to_string_lossy()) {
+            fs::copy(file.path(), data(copy.path()).join(name)).unwrap();
+        }
+    }
+    if let Some(bytes) = sqlites_log {
+        fs::write(data(copy.path()).join("earmark.db-wal"), bytes).unwrap();
+    }
+    copy
+}
+
+/// A command, a verification and a server refuse and say what to do, or all know each charge.
+fn is_refused_or_knows(directory: &Path, charges: i64) -> bool {
+    let usage = earmark(directory, &["usage", "demo", "--json"]);
+    if usage.status.success() {
+        assert_eq!(used(directory), charges);
+        verify_clean(directory);
+        return false;
+    }
+    for arguments in [&["usage", "demo"][..], &["verify"], &["serve", "--listen", "127.0.0.1:0"]] {
+        let text = refused(&earmark(directory, arguments), 1);
+        assert!(text.contains("damaged") && text.contains("restore the last backup"), "{text}");
+    }
+    true
+}
+
+/// SQLite takes damage in its log for the end of it, and says nothing: what was in the tables
+/// is not, whoever opens them next. Earmark's log tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_in_sqlites_log_loses_no_charge_in_silence() {
+    const FRAME: usize = 4_096 + 24;
+    // Two lives that were not closed, with what they did in the tables and the last of it not.
+    let directory = tempfile::tempdir().unwrap();
+    let mut charges = 0;
+    for _ in 0..2 {
+        let server = Running::start(directory.path());
+        for number in 0..6 {
+            let body = json!({"amounts": {"ai_messages": 1}});
+            assert_eq!(server.api.post("/v1/tenants/demo/charges", body).await.status, 201);
+            charges += 1;
+            if number < 4 {
+                // Asking for a list brings them into the tables.
+                server.api.get("/v1/tenants/demo/entries").await;
+            }
+        }
+        server.kill();
+    }
+    let whole = fs::read(data(directory.path()).join("earmark.db-wal")).unwrap();
+    let frames = whole.len() / FRAME;
+    let (mut refusals, mut known) = (0, 0);
+    let mut told = |refused: bool| if refused { refusals += 1 } else { known += 1 };
+    assert!(!is_refused_or_knows(copy_with(directory.path(), Some(&whole)).path(), charges));
+    told(is_refused_or_knows(copy_with(directory.path(), None).path(), charges));
+    for step in 0..8 {
+        let at = 32 + frames * step / 8 * FRAME;
+        let mut damaged = whole.clone();
+        damaged[at + 100] ^= 1;
+        told(is_refused_or_knows(copy_with(directory.path(), Some(&damaged)).path(), charges));
+        let cut = &whole[..at + 100];
+        told(is_refused_or_knows(copy_with(directory.path(), Some(cut)).path(), charges));
+    }
+    assert!(refusals > 0 && known > 0, "{refusals} refused, {known} known");
+}

@@ -22,6 +22,8 @@ mod data_trouble;
 mod dice;
 mod events;
 mod example;
+#[cfg(target_os = "linux")]
+mod faulty_disk;
 mod first_start;
 mod importing;
 mod kills;
@@ -31,6 +33,9 @@ mod raw;
 mod recorded;
 mod running;
 mod settings;
+#[cfg(target_os = "linux")]
+#[path = "../../../earmark-sqlite/tests/disk/small_disk.rs"]
+mod small_disk;
 mod stopping;
 mod tls;
 mod two_processes;

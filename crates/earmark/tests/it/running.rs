@@ -194,6 +194,8 @@ pub(crate) fn log(directory: &Path) -> String {
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
+    /// `Retry-After`, in seconds.
+    pub(crate) retry_after_s: Option<u64>,
     pub(crate) body: Value,
 }
 
@@ -237,9 +239,11 @@ impl Api {
         }
         let reply = request.send().await?;
         let status = reply.status().as_u16();
+        let retry_after = reply.headers().get("retry-after");
+        let retry_after_s = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
         let bytes = reply.bytes().await?;
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Ok(Reply { status, body })
+        Ok(Reply { status, retry_after_s, body })
     }
 
     /// A read that must succeed.
