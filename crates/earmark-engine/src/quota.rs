@@ -1,7 +1,7 @@
 //! The engine's handle: opens workers over a store and executes commands on it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -65,6 +65,8 @@ pub(crate) struct Inner {
     finish_within: Duration,
     failed: watch::Receiver<bool>,
     erasing: tokio::sync::Mutex<()>,
+    /// Read by each step of upkeep, written by closing.
+    upkeep: Arc<tokio::sync::RwLock<()>>,
     pub(crate) background: Background,
 }
 
@@ -73,6 +75,23 @@ struct Shard {
     cleared: Arc<Mutex<Vec<TenantId>>>,
     /// Closed when the worker is gone.
     ended: watch::Receiver<()>,
+}
+
+/// The engine for one step of upkeep, which closing waits for.
+pub(crate) struct AtWork {
+    // Dropped before the permission, so that closing never meets it.
+    pub(crate) quota: Quota,
+    _permission: tokio::sync::OwnedRwLockReadGuard<()>,
+}
+
+impl AtWork {
+    /// `None` when the engine is gone or closed.
+    pub(crate) async fn on(engine: &Weak<Inner>) -> Option<Self> {
+        let upkeep = Arc::clone(&engine.upgrade()?.upkeep);
+        let permission = upkeep.read_owned().await;
+        let quota = Quota::from_inner(engine.upgrade()?);
+        (!quota.is_closed()).then_some(Self { quota, _permission: permission })
+    }
 }
 
 impl Quota {
@@ -110,6 +129,7 @@ impl Quota {
             finish_within,
             failed,
             erasing: tokio::sync::Mutex::default(),
+            upkeep: Arc::default(),
             background,
         });
         if options.sweep {
@@ -154,6 +174,9 @@ impl Quota {
             CallError::StoreUnavailable
         };
         while self.records().take_away(tenant.clone()).await.map_err(gone)? {
+            if self.is_closed() {
+                return Err(CallError::StoreUnavailable);
+            }
             tokio::time::sleep(STEP_PAUSE).await;
         }
         self.execute(tenant, Command::new(Operation::FinishErasure { author }), None).await
@@ -342,7 +365,8 @@ impl Quota {
     }
 
     /// Finishes what is queued, holds being settled or released included, and stops the
-    /// workers. Later calls are [`CallError::StoreUnavailable`].
+    /// workers and the upkeep: once this handle and its clones are dropped, the store is closed.
+    /// Later calls are [`CallError::StoreUnavailable`].
     pub async fn close(&self) {
         self.inner.background.drained().await;
         self.inner.stop.send_replace(true);
@@ -350,6 +374,8 @@ impl Quota {
             let mut ended = shard.ended.clone();
             while ended.changed().await.is_ok() {}
         }
+        // Steps of upkeep that are under way, each of which has the store.
+        let _ = self.inner.upkeep.write().await;
     }
 
     /// Whether the engine takes no more calls.

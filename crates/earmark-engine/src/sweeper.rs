@@ -6,7 +6,7 @@ use std::sync::Weak;
 use earmark_core::{Command, Operation, TenantId};
 
 use crate::bounds::{SWEEP_EVERY, SWEEP_TENANTS_MAX, SWEEP_TOGETHER_MAX};
-use crate::quota::{Inner, Quota};
+use crate::quota::{AtWork, Inner, Quota};
 
 /// Sweeps until the engine is gone. Each round goes on where the one before has ended, so that
 /// tenants who stay due, such as those that are refused after a bug, keep no others waiting.
@@ -14,12 +14,11 @@ pub(crate) async fn run(engine: Weak<Inner>) {
     let mut after = None;
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
-        let Some(inner) = engine.upgrade() else { return };
-        let quota = Quota::from_inner(inner);
-        match quota.records().due_tenants(after.take(), SWEEP_TENANTS_MAX).await {
+        let Some(work) = AtWork::on(&engine).await else { return };
+        match work.quota.records().due_tenants(after.take(), SWEEP_TENANTS_MAX).await {
             Ok(page) => {
                 after = page.next;
-                sweep(&quota, &page.tenants).await;
+                sweep(&work.quota, &page.tenants).await;
             }
             Err(error) => tracing::debug!(%error, "nothing swept"),
         }

@@ -12,7 +12,7 @@ use earmark_store::records::{Prune, PruneAt};
 use tokio::time::Instant;
 
 use crate::bounds::{ERASE_EVERY, PRUNE_EVERY, PRUNE_FIRST_AFTER, STEP_PAUSE, SUM_USAGE_EVERY};
-use crate::quota::{Inner, Quota};
+use crate::quota::{AtWork, Inner};
 use crate::steady::SteadyClock;
 
 /// Sums usage by hour until the engine is gone, so that a chart never waits for many entries.
@@ -20,8 +20,8 @@ pub(crate) async fn sum_usage(engine: Weak<Inner>) {
     loop {
         tokio::time::sleep(SUM_USAGE_EVERY).await;
         loop {
-            let Some(quota) = engine.upgrade().map(Quota::from_inner) else { return };
-            match quota.records().sum_usage().await {
+            let Some(work) = AtWork::on(&engine).await else { return };
+            match work.quota.records().sum_usage().await {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
@@ -29,7 +29,7 @@ pub(crate) async fn sum_usage(engine: Weak<Inner>) {
                     break;
                 }
             }
-            drop(quota);
+            drop(work);
             tokio::time::sleep(STEP_PAUSE).await;
         }
     }
@@ -38,17 +38,17 @@ pub(crate) async fn sum_usage(engine: Weak<Inner>) {
 /// Finishes erasures that were cut off, at once and from time to time, until the engine is gone.
 pub(crate) async fn finish_erasures(engine: Weak<Inner>) {
     loop {
-        let Some(quota) = engine.upgrade().map(Quota::from_inner) else { return };
-        match quota.records().erasing().await {
+        let Some(work) = AtWork::on(&engine).await else { return };
+        match work.quota.records().erasing().await {
             Ok(erasing) => {
                 for tenant in erasing {
                     // What does not come about now does in the next round.
-                    quota.erase(tenant, None).await.ok();
+                    work.quota.erase(tenant, None).await.ok();
                 }
             }
             Err(error) => tracing::debug!(%error, "no erasure finished"),
         }
-        drop(quota);
+        drop(work);
         tokio::time::sleep(ERASE_EVERY).await;
     }
 }
@@ -88,13 +88,13 @@ async fn believe(
     engine: &Weak<Inner>,
     clock: &mut Option<SteadyClock>,
 ) -> Result<Option<bool>, StoreError> {
-    let Some(quota) = engine.upgrade().map(Quota::from_inner) else { return Ok(None) };
-    let shown = quota.records().ping().await?;
+    let Some(work) = AtWork::on(engine).await else { return Ok(None) };
+    let shown = work.quota.records().ping().await?;
     let at = Instant::now();
     let clock = match clock {
         Some(clock) => clock,
         None => {
-            let newest = quota.records().newest_change().await?;
+            let newest = work.quota.records().newest_change().await?;
             clock.insert(SteadyClock::new(at, shown, newest))
         }
     };
@@ -105,17 +105,17 @@ async fn believe(
 /// be asked for.
 pub(crate) async fn round(engine: &Weak<Inner>, keep: Duration) -> Result<Option<u64>, StoreError> {
     let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX).max(HOLD_RETENTION_MS);
-    let Some(quota) = engine.upgrade().map(Quota::from_inner) else { return Ok(None) };
-    let now = quota.records().ping().await?;
-    let (before, config) = (TimestampMs(now.0.saturating_sub(keep_ms)), quota.config());
-    drop(quota);
+    let Some(work) = AtWork::on(engine).await else { return Ok(None) };
+    let now = work.quota.records().ping().await?;
+    let (before, config) = (TimestampMs(now.0.saturating_sub(keep_ms)), work.quota.config());
+    drop(work);
     let (mut at, mut rows) = (PruneAt::default(), 0);
     loop {
         // Not held over a pause: an engine that is dropped meanwhile ends at once.
-        let Some(quota) = engine.upgrade().map(Quota::from_inner) else { return Ok(None) };
+        let Some(work) = AtWork::on(engine).await else { return Ok(None) };
         let prune = Prune { before, config: Arc::clone(&config), at };
-        let pruned = quota.records().prune(prune).await?;
-        drop(quota);
+        let pruned = work.quota.records().prune(prune).await?;
+        drop(work);
         rows += pruned.rows;
         match pruned.next {
             Some(next) => at = next,

@@ -4,11 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use earmark_engine::CallError;
+use earmark_engine::{CallError, EngineOptions, Quota};
+use earmark_sqlite::{OpenOptions, SqliteStore};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::world::{World, charge, hold, until};
+use crate::world::{CONFIG, World, charge, document, hold, id, until};
 
 #[tokio::test]
 async fn a_thousand_calls_in_the_queue_are_finished() {
@@ -39,7 +40,7 @@ async fn a_thousand_calls_that_race_with_closing_each_get_a_true_answer() {
         let (quota, barrier) = (world.quota.clone(), barrier.clone());
         calls.spawn(async move {
             barrier.wait().await;
-            quota.execute(crate::world::id("acme"), charge(1), None).await
+            quota.execute(id("acme"), charge(1), None).await
         });
     }
     barrier.wait().await;
@@ -101,4 +102,18 @@ async fn an_engine_that_is_dropped_lets_go_of_its_store() {
     assert!(stage.handles() > 1);
     drop(quota);
     until("the store is free", async || stage.handles() == 1).await;
+}
+
+/// Whatever upkeep is at: a store that is closed is one that can be opened again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_can_be_opened_again_as_soon_as_its_engine_was_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..20 {
+        let store = SqliteStore::open(OpenOptions::new(directory.path())).unwrap();
+        let quota = Quota::open(store, EngineOptions::default()).await.unwrap();
+        quota.put_config(&document(CONFIG), None).await.unwrap();
+        quota.execute(id("acme"), charge(1), None).await.unwrap();
+        quota.close().await;
+        drop(quota);
+    }
 }
