@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use earmark_core::bounds::TTL_MS_MAX;
 use earmark_core::{HoldId, TenantId, TimestampMs, Ttl};
-use earmark_engine::{EngineOptions, Quota};
+use earmark_engine::{CallError, EngineOptions, Quota};
 use earmark_sqlite::{OpenOptions, SqliteStore};
 use earmark_store::clock::{Clock, SystemClock};
 use tokio::time::Instant;
@@ -74,6 +74,16 @@ struct Counted {
     answering: Mutex<VecDeque<(Instant, TenantId, HoldId)>>,
 }
 
+impl Counted {
+    /// Counts a call that failed; the first of them is printed.
+    fn told(&self, error: Option<CallError>) {
+        let Some(error) = error else { return };
+        if self.failed.fetch_add(1, Ordering::Relaxed) == 0 {
+            println!("the first call that failed: {error}");
+        }
+    }
+}
+
 /// Runs, prints a line for each sample, and plots them.
 pub(crate) fn run(endurance: &Endurance) -> anyhow::Result<()> {
     let runtime =
@@ -129,10 +139,12 @@ async fn open(directory: &Path, endurance: &Endurance) -> anyhow::Result<Quota> 
 }
 
 /// Round after round, as if each hour of the store's clock had one.
-async fn prune(quota: Quota, retention: Duration, counted: Arc<Counted>) -> anyhow::Result<()> {
+async fn prune(quota: Quota, retention: Duration, counted: Arc<Counted>) {
     loop {
-        let rows = quota.prune(retention).await?;
-        counted.pruned.fetch_add(rows, Ordering::Relaxed);
+        match quota.prune(retention).await {
+            Ok(rows) => _ = counted.pruned.fetch_add(rows, Ordering::Relaxed),
+            Err(error) => println!("pruning: {error}"),
+        }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
@@ -174,13 +186,13 @@ impl Sender {
         counted.under_way.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             let began = now();
-            if quota.execute(tenant.clone(), hold, None).await.is_ok() {
+            let held = quota.execute(tenant.clone(), hold, None).await;
+            if held.is_ok() {
                 let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
                 lock(&counted.hold_micros).push(micros);
                 lock(&counted.answering).push_back((now() + answer, tenant, id));
-            } else {
-                counted.failed.fetch_add(1, Ordering::Relaxed);
             }
+            counted.told(held.err());
             counted.under_way.fetch_sub(1, Ordering::Relaxed);
         });
     }
@@ -193,8 +205,10 @@ impl Sender {
             counted.under_way.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(async move {
                 let settled = quota.execute(tenant, settle(id), None).await;
-                let count = if settled.is_ok() { &counted.settled } else { &counted.failed };
-                count.fetch_add(1, Ordering::Relaxed);
+                if settled.is_ok() {
+                    counted.settled.fetch_add(1, Ordering::Relaxed);
+                }
+                counted.told(settled.err());
                 counted.under_way.fetch_sub(1, Ordering::Relaxed);
             });
         }

@@ -70,7 +70,8 @@ fn has_state(state: &str) -> impl Fn(&Value) -> bool {
 
 /// Failed, and waiting for its next attempt.
 fn waits(delivery: &Value) -> bool {
-    delivery["state"] == "pending" && delivery["next_attempt_at"].is_string()
+    let is_scheduled = delivery["state"] == "pending" && delivery["next_attempt_at"].is_string();
+    is_scheduled && delivery["error"].is_string()
 }
 
 /// Long enough for several looks at what is due.
