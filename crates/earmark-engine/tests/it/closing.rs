@@ -117,3 +117,12 @@ async fn a_store_can_be_opened_again_as_soon_as_its_engine_was_closed() {
         drop(quota);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_waits_for_a_step_of_upkeep_that_is_under_way() {
+    let world = World::open().await;
+    let mut looks = world.stage.looks.subscribe();
+    looks.wait_for(|(begun, _)| *begun == 1).await.unwrap();
+    world.quota.close().await;
+    assert_eq!(*looks.borrow(), (1, 1));
+}

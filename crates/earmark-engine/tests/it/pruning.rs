@@ -6,17 +6,9 @@ use earmark_core::bounds::HOLD_RETENTION_MS;
 use earmark_core::{Command, EntryKind, Operation};
 use earmark_store::clock::Clock;
 
-use crate::world::{World, charge, held, hold, id, release, settle, verify};
+use crate::world::{World, charge, held, hold, release, settle, verify};
 
 const DAY_MS: i64 = 24 * 3_600_000;
-
-async fn kinds(world: &World) -> Vec<EntryKind> {
-    let mut kinds = Vec::new();
-    let records = &**world.quota.records();
-    let books = world.books("acme").await;
-    books.each_entry(&id("acme"), records, |entry| kinds.push(entry.kind)).await.unwrap();
-    kinds
-}
 
 #[tokio::test]
 async fn usage_and_books_are_the_same_after_pruning_and_calls_go_on() {
@@ -28,11 +20,11 @@ async fn usage_and_books_are_the_same_after_pruning_and_calls_go_on() {
     }
     let usage = || Command::new(Operation::Usage { dimensions: Default::default() });
     let before = world.call("acme", usage()).await.unwrap();
-    let entries = kinds(&world).await.len();
+    let entries = world.kinds("acme").await.len();
     assert!(world.quota.prune(Duration::from_secs(30 * 24 * 3_600)).await.unwrap() > 0);
     let after = world.call("acme", usage()).await.unwrap();
     assert_eq!(before.limits, after.limits);
-    assert!(kinds(&world).await.len() < entries);
+    assert!(world.kinds("acme").await.len() < entries);
     verify(&world.quota, "acme", world.clock.now()).await;
     world.call("acme", charge(3)).await.unwrap();
     verify(&world.quota, "acme", world.clock.now()).await;
@@ -48,12 +40,12 @@ async fn a_hold_that_can_be_asked_for_is_never_pruned() {
     world.call("acme", release(held)).await.unwrap();
     world.clock.advance_ms(HOLD_RETENTION_MS - 1);
     world.quota.prune(Duration::ZERO).await.unwrap();
-    assert!(kinds(&world).await.contains(&EntryKind::Release));
+    assert!(world.kinds("acme").await.contains(&EntryKind::Release));
     // The same release again answers the same, another end is a conflict (R20).
     assert!(world.call("acme", release(held)).await.is_ok());
     assert!(world.call("acme", settle(held)).await.is_err());
     world.clock.advance_ms(2);
     world.quota.prune(Duration::ZERO).await.unwrap();
-    assert!(!kinds(&world).await.contains(&EntryKind::Release));
+    assert!(!world.kinds("acme").await.contains(&EntryKind::Release));
     verify(&world.quota, "acme", world.clock.now()).await;
 }

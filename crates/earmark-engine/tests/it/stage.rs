@@ -72,6 +72,8 @@ pub(crate) struct Stage {
     /// How many commits may pass the gate, counted from the first.
     passes: Arc<watch::Sender<u64>>,
     arrived: Arc<watch::Sender<u64>>,
+    /// Looks for erasures, begun and ended; each takes a while.
+    pub(crate) looks: Arc<watch::Sender<(usize, usize)>>,
 }
 
 impl Stage {
@@ -81,6 +83,7 @@ impl Stage {
             script: Arc::default(),
             passes: Arc::new(watch::channel(u64::MAX).0),
             arrived: Arc::new(watch::channel(0).0),
+            looks: Arc::new(watch::channel((0, 0)).0),
         }
     }
 
@@ -392,7 +395,13 @@ impl Records for Stage {
     }
 
     fn erasing(&self) -> BoxFuture<'_, Result<Vec<TenantId>, StoreError>> {
-        self.store.erasing()
+        Box::pin(async {
+            self.looks.send_modify(|(begun, _)| *begun += 1);
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            let erasing = self.store.erasing().await;
+            self.looks.send_modify(|(_, ended)| *ended += 1);
+            erasing
+        })
     }
 
     fn backup(

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use earmark_core::{
-    Amount, AmountRange, Answer, BooksCheck, Command, DenialCode, Dimensions, Hold, HoldId,
-    HoldRequest, IdempotencyKey, MeterName, MetersAsked, Operation, Outcome, PlanName,
+    Amount, AmountRange, Answer, BooksCheck, Command, DenialCode, Dimensions, EntryKind, Hold,
+    HoldId, HoldRequest, IdempotencyKey, MeterName, MetersAsked, Operation, Outcome, PlanName,
     TenantFields, TenantId, TimestampMs, Ttl,
 };
 use earmark_engine::document::ConfigDocument;
@@ -95,6 +95,15 @@ impl World {
         let fields = TenantFields::on(PlanName::new("pro").unwrap());
         let put = Command::new(Operation::PutTenant { fields, author: None });
         self.call(tenant, put).await.unwrap();
+    }
+
+    /// What the entries of a tenant's ledger are about, newest first.
+    pub(crate) async fn kinds(&self, tenant: &str) -> Vec<EntryKind> {
+        let mut kinds = Vec::new();
+        let records = &**self.quota.records();
+        let books = self.books(tenant).await;
+        books.each_entry(&id(tenant), records, |entry| kinds.push(entry.kind)).await.unwrap();
+        kinds
     }
 
     pub(crate) async fn call(&self, tenant: &str, command: Command) -> CallOutcome {
