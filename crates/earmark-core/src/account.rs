@@ -112,9 +112,10 @@ impl<'a> Changes<'a> {
     }
 }
 
-/// Estimates of memory by row.
-const ACCOUNT_BYTES: usize = 1_000;
-const COUNTER_BYTES: usize = 300;
+/// Estimates of memory by row. An account by itself: 900 bytes of its own, nodes of its maps with
+/// room for eleven rows each, and its place in a store's map.
+const ACCOUNT_BYTES: usize = 3_000;
+const COUNTER_BYTES: usize = 250;
 const HOLD_BYTES: usize = 700;
 const GRANT_BYTES: usize = 250;
 
@@ -336,7 +337,6 @@ impl Account {
 
     /// About how much memory it takes.
     pub fn bytes(&self) -> usize {
-        // Measured on accounts of one and of three limits, names and map nodes included.
         ACCOUNT_BYTES
             + COUNTER_BYTES * self.counters.len()
             + HOLD_BYTES * self.holds.len()

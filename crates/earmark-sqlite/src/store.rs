@@ -35,8 +35,8 @@ pub struct OpenOptions {
     pub cache_bytes: usize,
 }
 
-/// Some 60,000 tenants of a few limits.
-const CACHE_BYTES: usize = 128 << 20;
+/// Some 70,000 tenants of a few limits.
+const CACHE_BYTES: usize = 256 << 20;
 
 impl OpenOptions {
     /// That directory, with the system's clock.

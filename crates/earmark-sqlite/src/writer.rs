@@ -120,8 +120,7 @@ impl Writer {
                 self.cache.take(&tenant).unwrap_or_else(|| Kept::new(tenant));
             account.forget(folded);
             let need = Need { tenant: true, due: true, ..need };
-            // Nobody else changes this tenant, and what is not folded yet is in the account:
-            // these reads need no snapshot to agree with each other.
+            // Nobody else changes this tenant, and what the snapshot lacks is in the account.
             load::load(&self.loader, &mut account, &mut chain, &need, clock)?;
             chains.insert(account.id.clone(), chain);
             accounts.push(Some(account));

@@ -292,6 +292,18 @@ async fn a_backup_that_finds_no_room_leaves_nothing_and_harms_nothing() {
     full.assert_exact().await;
 }
 
+/// Whether a store opens on a disk that may be full; if not, it says that there is no room.
+fn opens(options: OpenOptions) -> bool {
+    match SqliteStore::open(options) {
+        Ok(_) => true,
+        Err(error) => {
+            let said = error.to_string();
+            assert!(said.contains("room") || said.contains("No space left"), "{said}");
+            false
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_start_that_finds_no_room_is_made_good_by_the_next() {
     let Some(disk) = SmallDisk::in_memory(8 << 20) else { return };
@@ -299,16 +311,10 @@ async fn a_first_start_that_finds_no_room_is_made_good_by_the_next() {
     let (mut refused, mut opened) = (0, 0);
     for left in (0..160).step_by(4) {
         disk.fill(left * PAGE);
-        match SqliteStore::open(options(&disk, &clock)) {
-            Ok(store) => {
-                opened += 1;
-                drop(store);
-            }
-            Err(error) => {
-                refused += 1;
-                let said = error.to_string();
-                assert!(said.contains("room") || said.contains("No space left"), "{said}");
-            }
+        if opens(options(&disk, &clock)) {
+            opened += 1;
+        } else {
+            refused += 1;
         }
         disk.make_room();
         let store = SqliteStore::open(options(&disk, &clock)).unwrap();
@@ -350,16 +356,10 @@ async fn a_start_after_a_crash_that_finds_no_room_loses_nothing() {
         full.disk.fill(left * PAGE);
         let with = || OpenOptions { directory: copy.clone(), ..options(&full.disk, &full.clock) };
         for _ in 0..2 {
-            match SqliteStore::open(with()) {
-                Ok(store) => {
-                    opened += 1;
-                    drop(store);
-                }
-                Err(error) => {
-                    refused += 1;
-                    let said = error.to_string();
-                    assert!(said.contains("room") || said.contains("No space left"), "{said}");
-                }
+            if opens(with()) {
+                opened += 1;
+            } else {
+                refused += 1;
             }
         }
         full.disk.make_room();

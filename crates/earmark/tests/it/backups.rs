@@ -7,14 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use serde_json::json;
 
-use crate::running::{Api, Running, data, earmark, earmark_json, refused, stdout, verify_clean};
-
-const PLANS: &str = r#"
-    default_plan = "free"
-    [meters.ai_messages]
-    [plans.free]
-    limits = [{ meter = "ai_messages", amount = 1000000, window = "lifetime" }]
-"#;
+use crate::running::{
+    AMPLE, Api, Running, data, earmark, earmark_json, refused, stdout, verify_clean,
+};
 
 fn used(directory: &Path) -> i64 {
     earmark_json(directory, &["usage", "acme"])["limits"][0]["used"].as_i64().unwrap()
@@ -34,7 +29,7 @@ fn restored(backup: &Path) -> tempfile::TempDir {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_under_load_has_all_that_was_acknowledged_before_and_is_consistent() {
-    let directory = crate::running::configured(PLANS);
+    let directory = crate::running::configured(AMPLE);
     let server = Running::start(directory.path());
     let (stop, charged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(0)));
     let load: Vec<_> = (0..8)
@@ -95,7 +90,7 @@ async fn without_a_file_it_stays_in_the_data_directory_also_without_a_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_the_way_is_named_and_moved_aside_only_when_asked() {
-    let directory = crate::running::configured(PLANS);
+    let directory = crate::running::configured(AMPLE);
     let server = Running::start(directory.path());
     charge(&server.api).await;
     let backup = directory.path().join("one.db");
@@ -120,7 +115,7 @@ async fn what_is_in_the_way_is_named_and_moved_aside_only_when_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_whole_backup_is_refused() {
-    let directory = crate::running::configured(PLANS);
+    let directory = crate::running::configured(AMPLE);
     let server = Running::start(directory.path());
     charge(&server.api).await;
     let backup = directory.path().join("one.db");

@@ -18,21 +18,14 @@ use tempfile::TempDir;
 
 use crate::dice::Dice;
 use crate::running::{
-    Api, Reply, Running, configured, data, earmark, earmark_json, log, refused, stderr, stdout,
-    verify_clean,
+    AMPLE, Api, Reply, Running, configured, data, earmark, earmark_json, log, refused, stderr,
+    stdout, verify_clean,
 };
 use crate::small_disk::SmallDisk;
 
-const PLANS: &str = r#"
-    default_plan = "free"
-    [meters.ai_messages]
-    [plans.free]
-    limits = [{ meter = "ai_messages", amount = 1000000, window = "lifetime" }]
-"#;
-
 /// A directory whose data is on that disk.
 fn with_data_on(disk: &SmallDisk) -> TempDir {
-    let directory = configured(PLANS);
+    let directory = configured(AMPLE);
     let there = disk.path().join("data");
     fs::create_dir(&there).unwrap();
     symlink(there, data(directory.path())).unwrap();
@@ -169,7 +162,7 @@ fn with_files_up_to(blocks: u32, command: &mut Command, directory: &Path) {
 /// less: the limit is between them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_whose_log_may_not_grow_refuses_and_has_everything_at_the_next_start() {
-    let directory = configured(PLANS);
+    let directory = configured(AMPLE);
     let mut told = Told::default();
     let server = Running::start(directory.path());
     charge_until_done(&server.api, &mut told, "first").await;
@@ -272,7 +265,7 @@ async fn a_server_whose_disk_becomes_read_only_ends_and_has_everything_once_it_i
 /// The sister of the test on a read-only disk: a log that takes everything and cannot be synced.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_whose_log_cannot_be_synced_ends_and_has_everything_at_the_next_start() {
-    let directory = configured(PLANS);
+    let directory = configured(AMPLE);
     let mut told = Told::default();
     let server = Running::start(directory.path());
     charge_until_done(&server.api, &mut told, "first").await;
@@ -296,7 +289,7 @@ const TENANTS: usize = 60;
 
 /// Sixty tenants with two charges each.
 async fn many_pages() -> TempDir {
-    let directory = configured(PLANS);
+    let directory = configured(AMPLE);
     let server = Running::start(directory.path());
     for number in 0..TENANTS {
         for key in ["a", "b"] {
@@ -309,7 +302,7 @@ async fn many_pages() -> TempDir {
 }
 
 fn copy_of(directory: &Path) -> TempDir {
-    let copy = configured(PLANS);
+    let copy = configured(AMPLE);
     fs::create_dir(data(copy.path())).unwrap();
     for file in fs::read_dir(data(directory)).unwrap() {
         let file = file.unwrap();

@@ -272,6 +272,14 @@ impl Api {
     }
 }
 
+/// A plan that no test uses up.
+pub(crate) const AMPLE: &str = r#"
+    default_plan = "free"
+    [meters.ai_messages]
+    [plans.free]
+    limits = [{ meter = "ai_messages", amount = 1000000, window = "lifetime" }]
+"#;
+
 /// A directory with that `earmark.toml`.
 pub(crate) fn configured(config: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
