@@ -21,14 +21,14 @@ use crate::error::sqlite;
 use crate::fold::{FoldError, fold};
 
 /// How long batches gather: what is read in SQL is this old at most on a store with room.
-const GATHER: Duration = Duration::from_millis(200);
+const GATHER: Duration = Duration::from_millis(1000);
 
 /// From so many bytes on batches are folded without waiting, and so many at a time.
-const FOLD_BYTES: usize = 8 << 20;
+const FOLD_BYTES: usize = 16 << 20;
 
 /// When so many bytes wait, commits wait, too: bounds memory and the time that a start takes
 /// after a crash.
-const WAITING_BYTES_MAX: usize = 32 << 20;
+const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// Until a fold is tried again for which there was no room.
 const RETRY: Duration = Duration::from_millis(250);
