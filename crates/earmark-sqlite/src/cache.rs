@@ -29,7 +29,7 @@ impl Kept {
 
 pub(crate) struct AccountCache {
     whole: Generation<Kept>,
-    resting: Generation<Box<Resting>>,
+    resting: Generation<Resting>,
     bedding: Bedding,
     bytes_max: usize,
 }
@@ -52,9 +52,9 @@ impl Bytes for Kept {
     }
 }
 
-impl Bytes for Box<Resting> {
+impl Bytes for Resting {
     fn bytes(&self) -> usize {
-        (**self).bytes()
+        self.bytes()
     }
 }
 
@@ -92,8 +92,8 @@ impl AccountCache {
     /// Keeps accounts of about so many bytes in all.
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
-            whole: Generation::new(bytes_max / 4),
-            resting: Generation::new(bytes_max - bytes_max / 4),
+            whole: Generation::new(bytes_max / 5),
+            resting: Generation::new(bytes_max - bytes_max / 5),
             bedding: Bedding::default(),
             bytes_max,
         }
@@ -120,7 +120,7 @@ impl AccountCache {
         // The oldest was written first: when it must stay, so must nearly all.
         while let Some((tenant, kept)) = self.whole.excess(must_stay) {
             if let Some(resting) = self.bedding.lay(&kept) {
-                self.resting.put(tenant, Box::new(resting));
+                self.resting.put(tenant, resting);
             }
         }
         while self.resting.excess(|_| false).is_some() {}

@@ -20,12 +20,15 @@ use crate::rows::Chain;
 /// and those that will are loaded by key.
 const COUNTERS_MAX: usize = 16;
 
-/// Frames and names that are shared; beyond, sharing begins anew.
+/// Frames and subjects that are shared; beyond, sharing begins anew.
 const SHARED_MAX: usize = 10_000;
 
-/// Memory of a resting tenant, with its place in the cache; and of each of its counters.
-const RESTING_BYTES: usize = 250;
-const COUNTER_BYTES: usize = 100;
+/// Where there is none.
+const NO_HOLD: HoldId = HoldId(0);
+
+/// Memory of a resting tenant with its id and place in the cache, and of each of its counters.
+const RESTING_BYTES: usize = 160;
+const COUNTER_BYTES: usize = 64;
 /// Of a counter that has slices or alerts.
 const MORE_BYTES: usize = 200;
 
@@ -37,20 +40,25 @@ pub(crate) struct Resting {
     last: TimestampMs,
     created: TimestampMs,
     last_entry: i64,
-    last_hold: Option<HoldId>,
+    /// The id 0 for none.
+    last_hold: HoldId,
     counters: Box<[RestingCounter]>,
+    /// Whether it has no others.
+    all_counters: bool,
 }
 
 /// A counter of which nothing is held.
 struct RestingCounter {
-    limit: LimitName,
+    subject: Arc<Subject>,
     dimensions: DimensionKey,
     window: WindowLabel,
-    meter: MeterName,
     used: i64,
     denied: i64,
     more: Option<Box<More>>,
 }
+
+/// What is counted for which limit.
+type Subject = (LimitName, MeterName);
 
 /// What few counters have.
 struct More {
@@ -67,16 +75,22 @@ impl Resting {
 
     /// The account again.
     pub(crate) fn wake(self, id: TenantId) -> Kept {
-        let Self { frame, seq, last, created, last_entry, last_hold, counters } = self;
+        let Self { frame, seq, last, created, last_entry, last_hold, counters, all_counters } =
+            self;
         let mut account = Box::new(Account::new(id));
         account.offer_tenant(Some(Tenant { seq, last, created, ..(*frame).clone() }));
         account.offered_live_grants();
         for counter in counters {
-            let RestingCounter { limit, dimensions, window, meter, used, denied, more } = counter;
+            let RestingCounter { subject, dimensions, window, used, denied, more } = counter;
+            let (limit, meter) = (*subject).clone();
             let (rolling, fired) = more.map_or((None, Vec::new()), |it| (it.rolling, it.fired));
             let row = Counter { meter, used, held: 0, denied, rolling, fired };
             account.offer_counter(CounterKey { limit, dimensions, window }, Some(row));
         }
+        if all_counters {
+            account.offered_all_counters();
+        }
+        let last_hold = Some(last_hold).filter(|id| *id != NO_HOLD);
         Kept { account, chain: Chain { last_entry, last_hold, written_in: 0 } }
     }
 }
@@ -85,8 +99,7 @@ impl Resting {
 #[derive(Default)]
 pub(crate) struct Bedding {
     frames: FxHashMap<u64, Arc<Tenant>>,
-    limits: FxHashSet<LimitName>,
-    meters: FxHashSet<MeterName>,
+    subjects: FxHashSet<Arc<Subject>>,
 }
 
 impl Bedding {
@@ -101,19 +114,21 @@ impl Bedding {
         if !is_simple {
             return None;
         }
-        let is_wanted = |(key, _): &(&CounterKey, &Counter)| is_current(tenant, key.window);
-        if account.counters().filter(is_wanted).count() > COUNTERS_MAX {
+        let current = |(key, _): &(&CounterKey, &Counter)| is_current(tenant, key.window);
+        let count = account.counters().filter(current).count();
+        if count > COUNTERS_MAX {
             return None;
         }
-        let counters = account.counters().filter(is_wanted);
+        let counters = account.counters().filter(current);
         Some(Resting {
             counters: counters.map(|(key, counter)| self.counter(key, counter)).collect(),
+            all_counters: account.knows_all_counters() && count == account.counters().count(),
             frame: self.frame(tenant),
             seq: tenant.seq,
             last: tenant.last,
             created: tenant.created,
             last_entry: chain.last_entry,
-            last_hold: chain.last_hold,
+            last_hold: chain.last_hold.unwrap_or(NO_HOLD),
         })
     }
 
@@ -121,15 +136,27 @@ impl Bedding {
         let Counter { meter, used, held: _, denied, rolling, fired } = counter;
         let has_more = rolling.is_some() || !fired.is_empty();
         RestingCounter {
-            limit: shared(&mut self.limits, &key.limit),
+            subject: self.subject(key, meter),
             dimensions: key.dimensions.clone(),
             window: key.window,
-            meter: shared(&mut self.meters, meter),
             used: *used,
             denied: *denied,
             more: has_more
                 .then(|| Box::new(More { rolling: rolling.clone(), fired: fired.clone() })),
         }
+    }
+
+    fn subject(&mut self, key: &CounterKey, meter: &MeterName) -> Arc<Subject> {
+        let subject = (key.limit.clone(), meter.clone());
+        if let Some(shared) = self.subjects.get(&subject) {
+            return Arc::clone(shared);
+        }
+        if self.subjects.len() >= SHARED_MAX {
+            self.subjects.clear();
+        }
+        let subject = Arc::new(subject);
+        self.subjects.insert(Arc::clone(&subject));
+        subject
     }
 
     fn frame(&mut self, tenant: &Tenant) -> Arc<Tenant> {
@@ -170,18 +197,6 @@ fn is_current(tenant: &Tenant, window: WindowLabel) -> bool {
         WindowLabel::Minute(_) => window == WindowLabel::minute_of(tenant.last),
         WindowLabel::Lifetime | WindowLabel::Rolling | WindowLabel::InFlight => true,
     }
-}
-
-/// The one name of all that are equal.
-fn shared<N: Clone + Eq + Hash>(names: &mut FxHashSet<N>, name: &N) -> N {
-    if let Some(shared) = names.get(name) {
-        return shared.clone();
-    }
-    if names.len() >= SHARED_MAX {
-        names.clear();
-    }
-    names.insert(name.clone());
-    name.clone()
 }
 
 #[cfg(test)]
@@ -230,16 +245,20 @@ mod tests {
     fn what_rested_is_as_it_was() {
         let tenant = Tenant { open_holds: 0, ..full_tenant() };
         let counters = counters(&tenant);
-        let before = kept(tenant.clone(), &counters);
+        let mut before = kept(tenant.clone(), &counters);
         let mut bedding = Bedding::default();
-        for _ in 0..2 {
+        for knows_all in [false, true] {
+            if knows_all {
+                before.account.offered_all_counters();
+            }
             let after = bedding.lay(&before).unwrap().wake(name("acme"));
             assert_eq!(after.account.tenant().present(), Some(&tenant));
             assert!(after.account.knows_live_grants() && after.account.grants().is_empty());
             let found = after.account.counters();
             let found: Vec<_> = found.map(|(key, row)| (key.clone(), row.clone())).collect();
             assert_eq!(found, counters);
-            assert!(!after.account.knows_all_counters(), "others may be in the tables");
+            // If not, others may be in the tables.
+            assert_eq!(after.account.knows_all_counters(), knows_all);
             let Chain { last_entry, last_hold, written_in } = after.chain;
             assert_eq!((last_entry, last_hold, written_in), (7, Some(HoldId(9)), 0));
         }
@@ -252,8 +271,10 @@ mod tests {
         let window = |back| WindowLabel::Minute(minute - back);
         let of =
             |back| (key("messages/minute", "", window(back)), Counter::new(name("messages"), None));
-        let after = Bedding::default().lay(&kept(tenant, &[of(1), of(0)])).unwrap();
-        let after = after.wake(name("acme"));
+        let mut before = kept(tenant, &[of(1), of(0)]);
+        before.account.offered_all_counters();
+        let after = Bedding::default().lay(&before).unwrap().wake(name("acme"));
+        assert!(!after.account.knows_all_counters());
         let left: Vec<_> = after.account.counters().map(|(key, _)| key.window).collect();
         assert_eq!(left, [window(0)]);
     }
