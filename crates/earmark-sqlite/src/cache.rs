@@ -41,7 +41,8 @@ struct Generation<V> {
     bytes_max: usize,
 }
 
-trait Bytes {
+/// What a bounded memory must know.
+pub(crate) trait Bytes {
     /// About how much memory it takes; the same until it is taken out again.
     fn bytes(&self) -> usize;
 }
@@ -49,12 +50,6 @@ trait Bytes {
 impl Bytes for Kept {
     fn bytes(&self) -> usize {
         self.account.bytes()
-    }
-}
-
-impl Bytes for Resting {
-    fn bytes(&self) -> usize {
-        self.bytes()
     }
 }
 

@@ -473,7 +473,8 @@ mod tests {
     async fn commits_wait_when_too_much_waits() {
         let directory = tempfile::tempdir().unwrap();
         let (folder, connection) = folder(directory.path());
-        for number in 1..=40 {
+        let count = i64::try_from(WAITING_BYTES_MAX >> 20).unwrap() + 8;
+        for number in 1..=count {
             folder.push(batch(number, 1 << 20));
         }
         let waits = tokio::time::timeout(Duration::from_millis(50), folder.ready());
@@ -482,6 +483,6 @@ mod tests {
         folder.ready().await.unwrap();
         assert!(folder.folded() > 0);
         folder.close();
-        assert_eq!(rows(&ended(thread)), 40);
+        assert_eq!(rows(&ended(thread)), count);
     }
 }

@@ -13,7 +13,7 @@ use earmark_core::{
 };
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 
-use crate::cache::Kept;
+use crate::cache::{Bytes, Kept};
 use crate::rows::Chain;
 
 /// An account with more counters than so many does not rest: most of them will not be asked for,
@@ -27,8 +27,8 @@ const SHARED_MAX: usize = 10_000;
 const NO_HOLD: HoldId = HoldId(0);
 
 /// Memory of a resting tenant with its id and place in the cache, and of each of its counters.
-const RESTING_BYTES: usize = 160;
-const COUNTER_BYTES: usize = 64;
+const RESTING_BYTES: usize = size_of::<Resting>() + 96;
+const COUNTER_BYTES: usize = size_of::<RestingCounter>();
 /// Of a counter that has slices or alerts.
 const MORE_BYTES: usize = 200;
 
@@ -66,13 +66,14 @@ struct More {
     fired: Vec<Fired>,
 }
 
-impl Resting {
-    /// About how much memory it takes.
-    pub(crate) fn bytes(&self) -> usize {
+impl Bytes for Resting {
+    fn bytes(&self) -> usize {
         let more = self.counters.iter().filter(|counter| counter.more.is_some()).count();
         RESTING_BYTES + COUNTER_BYTES * self.counters.len() + MORE_BYTES * more
     }
+}
 
+impl Resting {
     /// The account again.
     pub(crate) fn wake(self, id: TenantId) -> Kept {
         let Self { frame, seq, last, created, last_entry, last_hold, counters, all_counters } =
