@@ -26,14 +26,14 @@ use crate::error::sqlite;
 use crate::fold::{FoldError, fold};
 
 /// How long batches gather: what is read in SQL is this old at most on a store with room.
-const GATHER: Duration = Duration::from_millis(200);
+const GATHER: Duration = Duration::from_millis(1000);
 
 /// From so many bytes on batches are folded without waiting, and so many at a time.
-const FOLD_BYTES: usize = 8 << 20;
+const FOLD_BYTES: usize = 16 << 20;
 
 /// When so many bytes wait, commits wait, too: bounds memory and the time that a start takes
 /// after a crash.
-const WAITING_BYTES_MAX: usize = 32 << 20;
+const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// Until a fold is tried again for which there was no room.
 const RETRY: Duration = Duration::from_millis(250);
@@ -535,7 +535,8 @@ mod tests {
     async fn commits_wait_when_too_much_waits() {
         let directory = tempfile::tempdir().unwrap();
         let (folder, connection) = folder(directory.path());
-        for number in 1..=40 {
+        let count = i64::try_from(WAITING_BYTES_MAX >> 20).unwrap() + 8;
+        for number in 1..=count {
             folder.push(batch(number, 1 << 20));
         }
         let waits = tokio::time::timeout(Duration::from_millis(50), folder.ready());
@@ -544,6 +545,6 @@ mod tests {
         folder.ready().await.unwrap();
         assert!(folder.folded() > 0);
         folder.close();
-        assert_eq!(rows(&ended(thread)), 40);
+        assert_eq!(rows(&ended(thread)), count);
     }
 }

@@ -31,11 +31,11 @@ pub struct OpenOptions {
     pub clock: Arc<dyn Clock>,
     /// Whether a directory without a store gets one; otherwise that is an error.
     pub create: bool,
-    /// Memory for accounts that were used recently, in bytes, estimated.
+    /// Memory for accounts that were used before, in bytes, estimated.
     pub cache_bytes: usize,
 }
 
-/// Some 70,000 tenants of a few limits.
+/// About a million tenants of one limit.
 const CACHE_BYTES: usize = 256 << 20;
 
 impl OpenOptions {
