@@ -13,12 +13,12 @@ use rusqlite::{Connection, params};
 use crate::error::sqlite;
 use crate::rows::{get, optional_text, select, text};
 
-/// Entries read in one step, each half a microsecond,
+/// Entries read in one step, each half a microsecond: some 20 ms.
 const ENTRIES_PER_STEP: i64 = 40_000;
 
-/// and sums written in one, each about one: a step is some 20 ms. Of both more than one fold
-/// brings, since a busy folder does one step for each.
-const SUMS_PER_STEP: usize = 10_000;
+/// Sums written in one step, each about a microsecond. A fold brings at most some 15,000 of both;
+/// a busy folder does one step for each, so a step must take more.
+const SUMS_PER_STEP: usize = 20_000;
 
 /// How far the entries are summed.
 #[derive(Debug, Clone, Copy)]
