@@ -67,6 +67,7 @@ pub(crate) struct Inner {
     erasing: tokio::sync::Mutex<()>,
     /// Read by each step of upkeep, written by closing.
     upkeep: Arc<tokio::sync::RwLock<()>>,
+    observe: Arc<dyn Observe>,
     pub(crate) background: Background,
 }
 
@@ -130,6 +131,7 @@ impl Quota {
             failed,
             erasing: tokio::sync::Mutex::default(),
             upkeep: Arc::default(),
+            observe: options.observe,
             background,
         });
         if options.sweep {
@@ -148,7 +150,8 @@ impl Quota {
     }
 
     /// Lets go now what is older than `keep`, as the engine does in the background every hour
-    /// with its [`EngineOptions::ledger_retention`] (R33). Answers how many rows went.
+    /// with its [`EngineOptions::ledger_retention`] (R33). Answers how many rows went;
+    /// [`Observe::pruned`] tells of them step by step.
     ///
     /// # Errors
     /// When the store does not answer; the next round goes on.
@@ -180,6 +183,10 @@ impl Quota {
             tokio::time::sleep(STEP_PAUSE).await;
         }
         self.execute(tenant, Command::new(Operation::FinishErasure { author }), None).await
+    }
+
+    pub(crate) fn observe(&self) -> &dyn Observe {
+        &*self.inner.observe
     }
 
     pub(crate) fn background(&self) -> &Background {
