@@ -12,6 +12,7 @@
 //! Absent here: SQL (each store has its own), HTTP, and any reading of the clock outside
 //! [`clock`].
 
+pub mod bucket;
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;

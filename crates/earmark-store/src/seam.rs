@@ -81,6 +81,17 @@ pub trait Store: Records {
     /// reported busy instead of waited for.
     fn begin(&self, need: BatchNeed) -> impl Future<Output = Result<Self::Txn, StoreError>> + Send;
 
+    /// How many buckets tenants are in. One transaction keeps to one of them: of a batch over
+    /// several, those that are not in the first tenant's are reported busy.
+    fn buckets(&self) -> usize {
+        1
+    }
+
+    /// The bucket of a tenant, below [`buckets`](Self::buckets) and the same for good.
+    fn bucket_of(&self, _tenant: &TenantId) -> usize {
+        0
+    }
+
     /// Whether the batch of that id was committed, after [`CommitError::Unknown`] (R36).
     fn was_committed(
         &self,
@@ -110,6 +121,19 @@ pub trait Txn: Send {
         account: &mut Account,
         need: &Need,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Loads more rows of several accounts: in one round trip where the store has any.
+    fn load_all(
+        &mut self,
+        needs: Vec<(&mut Account, Need)>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async move {
+            for (account, need) in needs {
+                self.load_more(account, &need).await?;
+            }
+            Ok(())
+        }
+    }
 
     /// Writes what has changed in the accounts and makes it durable, all of it or nothing.
     /// `batch` names the commit for [`Store::was_committed`].

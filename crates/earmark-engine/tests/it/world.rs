@@ -92,7 +92,10 @@ impl World {
 
     pub(crate) async fn with(options: EngineOptions) -> Self {
         let clock = ManualClock::at("2026-11-05T10:00:00Z".parse().unwrap());
-        let stage = Stage::new(MemoryStore::new(clock.clone()));
+        Self::over(Stage::new(MemoryStore::new(clock.clone())), clock, options).await
+    }
+
+    pub(crate) async fn over(stage: Stage, clock: ManualClock, options: EngineOptions) -> Self {
         let seen = Arc::new(Seen::default());
         let options = EngineOptions { observe: seen.clone(), ..options };
         let quota = Quota::open(stage.clone(), options).await.unwrap();

@@ -11,7 +11,7 @@ use earmark_core::{
 };
 
 use super::Harness;
-use super::engine::{Setback, Work, World, books, play};
+use super::engine::{Setback, Work, World, books, by_bucket, play, play_part};
 use super::samples::*;
 use crate::seam::{BatchNeed, Records, Store, Txn};
 
@@ -19,16 +19,30 @@ fn need_of(tenants: &[TenantId]) -> BatchNeed {
     BatchNeed { tenants: tenants.iter().map(|id| (id.clone(), Need::default())).collect() }
 }
 
-/// Tries until nobody else is in the way.
+/// Tries each bucket's part until nobody else is in the way; the first answer.
 async fn insist<S: Store>(
     store: Arc<S>,
     mut catalog: Catalog,
     batch: u128,
     work: Work,
 ) -> Execution {
+    let mut first = None;
+    for (places, part) in by_bucket(&*store, &work, |(tenant, _)| tenant) {
+        let answer = insist_on(&*store, &mut catalog, batch, &part).await;
+        first = if places[0] == 0 { Some(answer) } else { first };
+    }
+    first.unwrap()
+}
+
+async fn insist_on<S: Store>(
+    store: &S,
+    catalog: &mut Catalog,
+    batch: u128,
+    part: &Work,
+) -> Execution {
     let trying = async {
         loop {
-            match play(&*store, &mut catalog, batch, &work).await {
+            match play_part(store, catalog, batch, part).await {
                 Ok(mut answers) => break answers.remove(0).remove(0),
                 Err(setback) if setback.is_retryable() => {
                     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -65,20 +79,24 @@ pub async fn nothing_of_a_dropped_transaction_is_visible<H: Harness>() {
     let before = world.books("acme").await;
     for reopens in [false, true] {
         let ids = [name("acme"), name("newcomer")];
-        let mut txn = world.store().begin(need_of(&ids)).await.unwrap();
-        for account in txn.take_accounts() {
-            let mut account = account.unwrap();
-            for effect in [
-                Effect::Tenant(Box::new(full_tenant())),
-                use_counter(&month(), "messages", 7, 1),
-                Effect::Hold(Box::new(full_hold(1))),
-                Effect::Grant(Box::new(grant(1))),
-                Effect::Entry(Box::new(full_entry(2, 0, earmark_core::EntryKind::Grant))),
-            ] {
-                apply(&mut account, txn.clock(), effect);
+        let store = world.store();
+        for (_, ids) in by_bucket(&*store, &ids, |id| id) {
+            let mut txn = store.begin(need_of(&ids)).await.unwrap();
+            for account in txn.take_accounts() {
+                let mut account = account.unwrap();
+                for effect in [
+                    Effect::Tenant(Box::new(full_tenant())),
+                    use_counter(&month(), "messages", 7, 1),
+                    Effect::Hold(Box::new(full_hold(1))),
+                    Effect::Grant(Box::new(grant(1))),
+                    Effect::Entry(Box::new(full_entry(2, 0, earmark_core::EntryKind::Grant))),
+                ] {
+                    apply(&mut account, txn.clock(), effect);
+                }
             }
+            drop(txn);
         }
-        drop(txn);
+        drop(store);
         if reopens {
             world.reopen().await;
         }

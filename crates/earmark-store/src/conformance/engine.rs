@@ -45,11 +45,47 @@ const ROUNDS_MAX: usize = 10_000;
 /// Commands by tenant, each tenant once.
 pub type Work = Vec<(TenantId, Vec<Command>)>;
 
-/// Decides a batch and commits it, as an engine does.
+/// Items by the bucket of their tenant: as many parts as there are transactions. With each the
+/// places that its items had.
+pub(super) fn by_bucket<S: Store, T: Clone>(
+    store: &S,
+    items: &[T],
+    tenant: impl Fn(&T) -> &TenantId,
+) -> Vec<(Vec<usize>, Vec<T>)> {
+    let mut parts = std::collections::BTreeMap::<usize, (Vec<usize>, Vec<T>)>::new();
+    for (place, item) in items.iter().enumerate() {
+        let (places, part) = parts.entry(store.bucket_of(tenant(item))).or_default();
+        places.push(place);
+        part.push(item.clone());
+    }
+    parts.into_values().collect()
+}
+
+/// Decides a batch and commits it, as an engine does: bucket by bucket.
+///
+/// # Errors
+/// When a tenant is busy or the store fails; then nothing was done in that bucket.
+pub async fn play<S: Store>(
+    store: &S,
+    catalog: &mut Catalog,
+    batch: u128,
+    work: &Work,
+) -> Result<Vec<Vec<Execution>>, Setback> {
+    let mut answers = vec![Vec::new(); work.len()];
+    for (places, part) in by_bucket(store, work, |(tenant, _)| tenant) {
+        let told = play_part(store, catalog, batch, &part).await?;
+        for (place, told) in places.into_iter().zip(told) {
+            answers[place] = told;
+        }
+    }
+    Ok(answers)
+}
+
+/// Decides a batch of one bucket and commits it.
 ///
 /// # Errors
 /// When a tenant is busy or the store fails; then nothing was done.
-pub async fn play<S: Store>(
+pub async fn play_part<S: Store>(
     store: &S,
     catalog: &mut Catalog,
     batch: u128,

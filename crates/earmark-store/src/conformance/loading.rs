@@ -11,7 +11,7 @@ use earmark_core::{
 };
 
 use super::Harness;
-use super::engine::{World, present};
+use super::engine::{World, by_bucket, present};
 use super::samples::*;
 use super::steps::Steps;
 use crate::seam::{BatchNeed, Store, Txn};
@@ -126,12 +126,17 @@ pub async fn accounts_come_in_the_order_of_the_need<H: Harness>() {
         world.write(id.as_str(), Need::default(), vec![tenant]).await;
     }
     world.reopen().await;
-    let tenants = ids.iter().map(|id| (id.clone(), Need::default())).collect();
-    let mut txn = world.store().begin(BatchNeed { tenants }).await.unwrap();
-    let accounts: Vec<Box<Account>> = txn.take_accounts().into_iter().flatten().collect();
-    let seqs: Vec<_> = accounts.iter().map(|account| account.tenant().present()).collect();
-    assert_eq!(accounts.iter().map(|account| account.id.clone()).collect::<Vec<_>>(), ids);
-    let seqs: Vec<_> = seqs.into_iter().map(|tenant| tenant.map(|tenant| tenant.seq)).collect();
+    let store = world.store();
+    let mut seqs = [None; 5];
+    for (places, ids) in by_bucket(&*store, &ids, |id| id) {
+        let tenants = ids.iter().map(|id| (id.clone(), Need::default())).collect();
+        let mut txn = store.begin(BatchNeed { tenants }).await.unwrap();
+        let accounts: Vec<Box<Account>> = txn.take_accounts().into_iter().flatten().collect();
+        assert_eq!(accounts.iter().map(|account| account.id.clone()).collect::<Vec<_>>(), ids);
+        for (place, account) in places.into_iter().zip(&accounts) {
+            seqs[place] = account.tenant().present().map(|tenant| tenant.seq);
+        }
+    }
     assert_eq!(seqs, [Some(10), Some(11), None, Some(13), Some(14)]);
 }
 
