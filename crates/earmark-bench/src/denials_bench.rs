@@ -3,8 +3,8 @@
 //! Calls of others are sent at a fixed rate, whatever became of those before, so that waiting
 //! behind the flood shows in every one of them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use earmark_core::{Command, Operation, TenantFields, TenantId};
@@ -21,11 +21,30 @@ const OTHERS_PER_SECOND: u64 = 2_000;
 
 /// Commits that wrote something.
 #[derive(Default)]
-struct Commits(AtomicU64);
+struct Commits {
+    count: AtomicU64,
+    /// How long each was in the engine, from its first call on.
+    micros: Mutex<Vec<u64>>,
+}
 
 impl Observe for Commits {
     fn batch(&self, batch: &BatchObservation) {
-        self.0.fetch_add(u64::from(batch.wrote), Ordering::Relaxed);
+        if batch.wrote {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            let lasted = batch.queue_wait + batch.decide + batch.commit;
+            self.micros().push(u64::try_from(lasted.as_micros()).unwrap_or(u64::MAX));
+        }
+    }
+}
+
+impl Commits {
+    fn micros(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.micros.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long commits since the last time were in the engine.
+    fn take(&self) -> Latencies {
+        Latencies::new(std::mem::take(&mut *self.micros()))
     }
 }
 
@@ -41,11 +60,11 @@ pub(crate) fn run(lasting: Duration, in_flight: usize) -> anyhow::Result<()> {
         let directory = tempfile::tempdir()?;
         let commits = Arc::new(Commits::default());
         let quota = open(directory.path(), Arc::clone(&commits)).await?;
-        let before = commits.0.load(Ordering::Relaxed);
+        let before = commits.count.load(Ordering::Relaxed);
         let flood = Flood::begin(&quota, in_flight, None)?;
         tokio::time::sleep(lasting).await;
         let denied = flood.end().await?;
-        let committed = commits.0.load(Ordering::Relaxed) - before;
+        let committed = commits.count.load(Ordering::Relaxed) - before;
         println!(
             "denials, {in_flight} in flight on one exhausted tenant: {} refused/s alone with \
              {committed} commits in {} s",
@@ -53,20 +72,25 @@ pub(crate) fn run(lasting: Duration, in_flight: usize) -> anyhow::Result<()> {
             lasting.as_secs()
         );
         for pace in PACES.map(Some).into_iter().chain([None]) {
-            let alone = others(&quota, lasting).await?;
+            commits.take();
+            let (alone, engine_alone) = (others(&quota, lasting).await?, commits.take());
             let flood = Flood::begin(&quota, in_flight, pace)?;
-            let flooded = others(&quota, lasting).await?;
+            let (flooded, engine) = (others(&quota, lasting).await?, commits.take());
             let denied = flood.end().await?;
             println!(
                 "beside {OTHERS_PER_SECOND} calls/s of others {} refused/s ({}): others' hold \
-                 p50 {} us p99 {} us, without the flood p50 {} us p99 {} us; p99 ratio {}",
+                 p50 {} us p99 {} us, without the flood p50 {} us p99 {} us; p99 ratio {}; in \
+                 the engine p99 {} us, {} us without; ratio {}",
                 per_second(denied, lasting),
                 pace.map_or("as fast as they go".to_owned(), |pace| format!("of {pace} wanted")),
                 flooded.percentile(50),
                 flooded.percentile(99),
                 alone.percentile(50),
                 alone.percentile(99),
-                ratio(flooded.percentile(99), alone.percentile(99))
+                ratio(flooded.percentile(99), alone.percentile(99)),
+                engine.percentile(99),
+                engine_alone.percentile(99),
+                ratio(engine.percentile(99), engine_alone.percentile(99))
             );
         }
         quota.close().await;
