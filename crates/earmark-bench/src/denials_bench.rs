@@ -3,8 +3,8 @@
 //! Calls of others are sent at a fixed rate, whatever became of those before, so that waiting
 //! behind the flood shows in every one of them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use earmark_core::{Command, Operation, TenantFields, TenantId};
@@ -21,15 +21,38 @@ const OTHERS_PER_SECOND: u64 = 2_000;
 
 /// Commits that wrote something.
 #[derive(Default)]
-struct Commits(AtomicU64);
+struct Commits {
+    count: AtomicU64,
+    /// How long each was in the engine, from its first call on.
+    micros: Mutex<Vec<u64>>,
+}
 
 impl Observe for Commits {
     fn batch(&self, batch: &BatchObservation) {
-        self.0.fetch_add(u64::from(batch.wrote), Ordering::Relaxed);
+        if batch.wrote {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            let lasted = batch.queue_wait + batch.decide + batch.commit;
+            self.micros().push(u64::try_from(lasted.as_micros()).unwrap_or(u64::MAX));
+        }
     }
 }
 
-/// Latencies of others with and without the flood, and what the flood alone commits.
+impl Commits {
+    fn micros(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.micros.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long commits since the last time were in the engine.
+    fn take(&self) -> Latencies {
+        Latencies::new(std::mem::take(&mut *self.micros()))
+    }
+}
+
+/// Refused calls a second of floods with a pace of their own. The first is what a thousand
+/// impatient users come to; the last is more than HTTP carries on two cores.
+const PACES: [u64; 3] = [5_000, 20_000, 100_000];
+
+/// Latencies of others with and without floods, and what a flood alone commits.
 pub(crate) fn run(lasting: Duration, in_flight: usize) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -37,31 +60,39 @@ pub(crate) fn run(lasting: Duration, in_flight: usize) -> anyhow::Result<()> {
         let directory = tempfile::tempdir()?;
         let commits = Arc::new(Commits::default());
         let quota = open(directory.path(), Arc::clone(&commits)).await?;
-        let alone = others(&quota, lasting).await?;
-        let (flooded, denied) = beside_flood(lasting, &quota, in_flight).await?;
-        let before = commits.0.load(Ordering::Relaxed);
-        let denied_alone = {
-            let stop = Arc::new(AtomicBool::new(false));
-            let flood = flood(&quota, in_flight, &stop)?;
-            tokio::time::sleep(lasting).await;
-            stop.store(true, Ordering::Relaxed);
-            ended(flood).await?
-        };
-        let committed = commits.0.load(Ordering::Relaxed) - before;
+        let before = commits.count.load(Ordering::Relaxed);
+        let flood = Flood::begin(&quota, in_flight, None)?;
+        tokio::time::sleep(lasting).await;
+        let denied = flood.end().await?;
+        let committed = commits.count.load(Ordering::Relaxed) - before;
         println!(
             "denials, {in_flight} in flight on one exhausted tenant: {} refused/s alone with \
-             {committed} commits in {} s; beside {OTHERS_PER_SECOND} calls/s of others {} \
-             refused/s, others' hold p50 {} us p99 {} us, without the flood p50 {} us p99 {} us; \
-             p99 ratio {}",
-            per_second(denied_alone, lasting),
-            lasting.as_secs(),
+             {committed} commits in {} s",
             per_second(denied, lasting),
-            flooded.percentile(50),
-            flooded.percentile(99),
-            alone.percentile(50),
-            alone.percentile(99),
-            ratio(flooded.percentile(99), alone.percentile(99))
+            lasting.as_secs()
         );
+        for pace in PACES.map(Some).into_iter().chain([None]) {
+            commits.take();
+            let (alone, engine_alone) = (others(&quota, lasting).await?, commits.take());
+            let flood = Flood::begin(&quota, in_flight, pace)?;
+            let (flooded, engine) = (others(&quota, lasting).await?, commits.take());
+            let denied = flood.end().await?;
+            println!(
+                "beside {OTHERS_PER_SECOND} calls/s of others {} refused/s ({}): others' hold \
+                 p50 {} us p99 {} us, without the flood p50 {} us p99 {} us; p99 ratio {}; in \
+                 the engine p99 {} us, {} us without; ratio {}",
+                per_second(denied, lasting),
+                pace.map_or("as fast as they go".to_owned(), |pace| format!("of {pace} wanted")),
+                flooded.percentile(50),
+                flooded.percentile(99),
+                alone.percentile(50),
+                alone.percentile(99),
+                ratio(flooded.percentile(99), alone.percentile(99)),
+                engine.percentile(99),
+                engine_alone.percentile(99),
+                ratio(engine.percentile(99), engine_alone.percentile(99))
+            );
+        }
         quota.close().await;
         anyhow::Ok(())
     })
@@ -115,44 +146,48 @@ async fn others(quota: &Quota, lasting: Duration) -> anyhow::Result<Latencies> {
     Ok(Latencies::new(micros))
 }
 
-type Flood = tokio::task::JoinSet<anyhow::Result<u64>>;
-
-/// Callers who repeat what was refused as soon as it was.
-fn flood(quota: &Quota, in_flight: usize, stop: &Arc<AtomicBool>) -> anyhow::Result<Flood> {
-    let (tenant, call) = (TenantId::new("spent")?, Arc::new(Call::under("one")?));
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..in_flight {
-        let (quota, tenant, call, stop) =
-            (quota.clone(), tenant.clone(), Arc::clone(&call), Arc::clone(stop));
-        tasks.spawn(async move {
-            let mut denied = 0;
-            while !stop.load(Ordering::Relaxed) {
-                let (_, hold) = call.hold();
-                anyhow::ensure!(quota.execute(tenant.clone(), hold, None).await.is_err());
-                denied += 1;
-            }
-            Ok(denied)
-        });
-    }
-    Ok(tasks)
+/// Callers who repeat what was refused.
+struct Flood {
+    stop: Arc<AtomicBool>,
+    tasks: tokio::task::JoinSet<anyhow::Result<u64>>,
 }
 
-async fn ended(mut flood: Flood) -> anyhow::Result<u64> {
-    let mut denied = 0;
-    while let Some(task) = flood.join_next().await {
-        denied += task??;
+impl Flood {
+    /// So many callers: as many calls a second together as `pace` says, or each as soon as it
+    /// was refused.
+    fn begin(quota: &Quota, in_flight: usize, pace: Option<u64>) -> anyhow::Result<Self> {
+        let (tenant, call) = (TenantId::new("spent")?, Arc::new(Call::under("one")?));
+        let stop = Arc::new(AtomicBool::new(false));
+        let callers = u64::try_from(in_flight)?;
+        let pause = pace.map(|pace| Duration::from_nanos(1_000_000_000 * callers / pace));
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..in_flight {
+            let (quota, tenant, call, stop) =
+                (quota.clone(), tenant.clone(), Arc::clone(&call), Arc::clone(&stop));
+            tasks.spawn(async move {
+                let (mut denied, mut due) = (0, now());
+                while !stop.load(Ordering::Relaxed) {
+                    if let Some(pause) = pause {
+                        due += pause;
+                        tokio::time::sleep_until(due).await;
+                    }
+                    let (_, hold) = call.hold();
+                    anyhow::ensure!(quota.execute(tenant.clone(), hold, None).await.is_err());
+                    denied += 1;
+                }
+                Ok(denied)
+            });
+        }
+        Ok(Self { stop, tasks })
     }
-    Ok(denied)
-}
 
-async fn beside_flood(
-    lasting: Duration,
-    quota: &Quota,
-    in_flight: usize,
-) -> anyhow::Result<(Latencies, u64)> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flood = flood(quota, in_flight, &stop)?;
-    let latencies = others(quota, lasting).await?;
-    stop.store(true, Ordering::Relaxed);
-    Ok((latencies, ended(flood).await?))
+    /// How many were refused.
+    async fn end(mut self) -> anyhow::Result<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut denied = 0;
+        while let Some(task) = self.tasks.join_next().await {
+            denied += task??;
+        }
+        Ok(denied)
+    }
 }

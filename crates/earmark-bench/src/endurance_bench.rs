@@ -1,8 +1,7 @@
 //! A long run at a fixed rate: memory, latency, growth and pruning over time.
 //!
-//! Messages are sent when they are due, whatever became of those before. The store's clock runs
-//! faster than the wall's, so that days of retention pass within minutes; what is measured is
-//! measured by the wall's.
+//! Messages are sent when they are due, whatever became of those before. The store has messages
+//! that are older than the ledger is kept, and pruning takes them away meanwhile.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -10,16 +9,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use earmark_core::bounds::TTL_MS_MAX;
-use earmark_core::{HoldId, TenantId, TimestampMs, Ttl};
-use earmark_engine::{CallError, EngineOptions, Quota};
-use earmark_sqlite::{OpenOptions, SqliteStore};
-use earmark_store::clock::{Clock, SystemClock};
+use earmark_core::{HoldId, TenantId};
+use earmark_engine::{CallError, EngineOptions, Observe, Quota};
+use earmark_store::clock::SystemClock;
+use rusqlite::Connection;
 use tokio::time::Instant;
 
 use crate::endurance_plot::{self, Sample};
-use crate::fixture::{self, Call, settle};
+use crate::endurance_prefill::{Prefill, open};
+use crate::fixture::{Call, settle};
 use crate::report::{Latencies, now, per_second, resident_mib};
+use crate::sizing;
 
 /// How often a sample is taken, in seconds.
 const SAMPLE_SECONDS: u64 = 5;
@@ -34,31 +34,12 @@ pub(crate) struct Endurance {
     pub(crate) lasting: Duration,
     /// Messages a second.
     pub(crate) rate: u64,
-    pub(crate) tenants: usize,
-    /// The plan, as [`fixture::config`] has it.
-    pub(crate) plan: String,
     /// From a hold to its settle: as long as a model answers.
     pub(crate) answer: Duration,
-    /// How many times faster than the wall's the store's clock runs.
-    pub(crate) speed: i64,
-    /// How long the ledger is kept, by the store's clock.
-    pub(crate) retention: Duration,
+    /// What the store has before; its tenants, plan and retention are those of the run.
+    pub(crate) prefill: Prefill,
     /// Where the plot goes.
     pub(crate) plot: Option<std::path::PathBuf>,
-}
-
-/// A clock that runs faster than the system's.
-struct FastClock {
-    start: TimestampMs,
-    started: Instant,
-    speed: i64,
-}
-
-impl Clock for FastClock {
-    fn now(&self) -> TimestampMs {
-        let elapsed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
-        self.start.plus(elapsed.saturating_mul(self.speed))
-    }
 }
 
 /// What messages have come to so far.
@@ -72,6 +53,12 @@ struct Counted {
     hold_micros: Mutex<Vec<u64>>,
     /// Holds with the time of their settle, in order.
     answering: Mutex<VecDeque<(Instant, TenantId, HoldId)>>,
+}
+
+impl Observe for Counted {
+    fn pruned(&self, rows: u64) {
+        self.pruned.fetch_add(rows, Ordering::Relaxed);
+    }
 }
 
 impl Counted {
@@ -98,17 +85,17 @@ pub(crate) fn run(endurance: &Endurance) -> anyhow::Result<()> {
 
 async fn samples(endurance: &Endurance) -> anyhow::Result<Vec<Sample>> {
     let directory = tempfile::tempdir()?;
-    let quota = open(directory.path(), endurance).await?;
-    let ids = crate::engine_bench::create(&quota, endurance.tenants).await?;
+    let prefill = &endurance.prefill;
+    let ids = prefill.fill(directory.path()).await?;
     let counted = Arc::new(Counted::default());
-    let pruning = tokio::spawn(prune(quota.clone(), endurance.retention, Arc::clone(&counted)));
+    let options = EngineOptions { observe: counted.clone(), ..EngineOptions::default() };
+    let quota = open(directory.path(), Arc::new(SystemClock), options).await?;
+    let tables = sizing::read(directory.path())?;
+    let old = newest_entry(&tables)?;
+    let pruning = tokio::spawn(prune(quota.clone(), prefill.retention));
     let sender = Sender {
         quota: quota.clone(),
-        // By the store's clock an answer takes hours.
-        call: Arc::new(Call {
-            ttl: Ttl::from_ms(TTL_MS_MAX).unwrap_or_default(),
-            ..Call::under(&endurance.plan)?
-        }),
+        call: Arc::new(Call::under(&prefill.plan)?),
         ids,
         counted: Arc::clone(&counted),
         answer: endurance.answer,
@@ -118,32 +105,22 @@ async fn samples(endurance: &Endurance) -> anyhow::Result<Vec<Sample>> {
     let started = now();
     while started.elapsed() < endurance.lasting {
         tokio::time::sleep(Duration::from_secs(SAMPLE_SECONDS)).await;
-        let sample = sample(&counted, started, directory.path(), samples.last())?;
+        let sample = sample(&counted, started, directory.path(), &tables, samples.last())?;
         println!("{sample}");
         samples.push(sample);
     }
     sending.await??;
     pruning.abort();
+    println!("{} of the {old} entries from before are left", left(&tables, old)?);
     quota.close().await;
     Ok(samples)
 }
 
-async fn open(directory: &Path, endurance: &Endurance) -> anyhow::Result<Quota> {
-    let mut options = OpenOptions::new(directory);
-    let (start, started, speed) = (SystemClock.now(), now(), endurance.speed);
-    options.clock = Arc::new(FastClock { start, started, speed });
-    let store = SqliteStore::open(options)?;
-    let quota = Quota::open(store, EngineOptions::default()).await?;
-    quota.put_config(&fixture::config(&endurance.plan)?, None).await?;
-    Ok(quota)
-}
-
-/// Round after round, as if each hour of the store's clock had one.
-async fn prune(quota: Quota, retention: Duration, counted: Arc<Counted>) {
+/// Round after round: a long run is short beside the hour between two rounds of a server.
+async fn prune(quota: Quota, retention: Duration) {
     loop {
-        match quota.prune(retention).await {
-            Ok(rows) => _ = counted.pruned.fetch_add(rows, Ordering::Relaxed),
-            Err(error) => println!("pruning: {error}"),
+        if let Err(error) = quota.prune(retention).await {
+            println!("pruning: {error}");
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -219,6 +196,7 @@ fn sample(
     counted: &Counted,
     started: Instant,
     directory: &Path,
+    tables: &Connection,
     last: Option<&Sample>,
 ) -> anyhow::Result<Sample> {
     let elapsed = started.elapsed();
@@ -233,12 +211,29 @@ fn sample(
         dropped: counted.dropped.load(Ordering::Relaxed),
         failed: counted.failed.load(Ordering::Relaxed),
         pruned: counted.pruned.load(Ordering::Relaxed),
+        unsummed: unsummed(tables)?,
         hold_p50_us: holds.percentile(50),
         hold_p99_us: holds.percentile(99),
         hold_max_us: holds.percentile(100),
         resident_mib: resident_mib(std::process::id())?,
         store_mib: store_bytes(directory)? >> 20,
     })
+}
+
+fn newest_entry(tables: &Connection) -> anyhow::Result<i64> {
+    Ok(tables.query_row("SELECT last_entry FROM log", [], |row| row.get(0))?)
+}
+
+/// How many entries are left of those up to a number: the oldest go first.
+fn left(tables: &Connection, through: i64) -> anyhow::Result<i64> {
+    let sql = "SELECT max(0, ?1 + 1 - coalesce(min(entry_no), ?1 + 1)) FROM entry";
+    Ok(tables.query_row(sql, [through], |row| row.get(0))?)
+}
+
+/// Entries that are in the tables and not yet in usage by hour.
+fn unsummed(tables: &Connection) -> anyhow::Result<u64> {
+    let summed: i64 = tables.query_row("SELECT through FROM history", [], |row| row.get(0))?;
+    Ok(newest_entry(tables)?.saturating_sub(summed).unsigned_abs())
 }
 
 fn store_bytes(directory: &Path) -> anyhow::Result<u64> {

@@ -7,9 +7,8 @@ use plotters::prelude::{
     ChartBuilder, Color, IntoDrawingArea, LineSeries, RGBColor, SVGBackend, WHITE,
 };
 
-const SIZE: (u32, u32) = (900, 1_100);
+const SIZE: (u32, u32) = (900, 1_300);
 const BLUE: RGBColor = RGBColor(31, 95, 168);
-const GREY: RGBColor = RGBColor(120, 120, 120);
 
 /// What a long run looked like at one instant. Counts are since its beginning, latencies since
 /// the sample before.
@@ -22,6 +21,8 @@ pub(crate) struct Sample {
     pub(crate) failed: u64,
     /// Rows that pruning has taken away.
     pub(crate) pruned: u64,
+    /// Entries that are not in usage by hour yet.
+    pub(crate) unsummed: u64,
     pub(crate) hold_p50_us: u64,
     pub(crate) hold_p99_us: u64,
     pub(crate) hold_max_us: u64,
@@ -36,7 +37,7 @@ impl fmt::Display for Sample {
         write!(
             f,
             "{:>4} s: {} messages/s, dropped {}, failed {}; hold p50 {} us p99 {} us max {} us; \
-             memory {} MiB, store {} MiB, {} rows pruned",
+             memory {} MiB, store {} MiB, {} rows pruned, {} entries not summed",
             self.at_ms / 1_000,
             self.settled_per_second,
             self.dropped,
@@ -46,7 +47,8 @@ impl fmt::Display for Sample {
             self.hold_max_us,
             self.resident_mib,
             self.store_mib,
-            self.pruned
+            self.pruned,
+            self.unsummed
         )
     }
 }
@@ -58,21 +60,18 @@ pub(crate) fn write(path: &Path, samples: &[Sample]) -> anyhow::Result<()> {
         points.collect::<Vec<_>>()
     };
     let charts = [
-        ("messages settled per second", vec![series(|sample| sample.settled_per_second)]),
-        (
-            "hold, p50 and p99 in microseconds",
-            vec![series(|sample| sample.hold_p50_us), series(|sample| sample.hold_p99_us)],
-        ),
-        ("memory of the process in MiB", vec![series(|sample| sample.resident_mib)]),
-        ("files of the store in MiB", vec![series(|sample| sample.store_mib)]),
-        ("rows pruned, in thousands", vec![series(|sample| sample.pruned / 1_000)]),
+        ("messages settled per second", series(|sample| sample.settled_per_second)),
+        ("hold, p50 in microseconds", series(|sample| sample.hold_p50_us)),
+        ("hold, p99 in milliseconds", series(|sample| sample.hold_p99_us / 1_000)),
+        ("memory of the process in MiB", series(|sample| sample.resident_mib)),
+        ("files of the store in MiB", series(|sample| sample.store_mib)),
+        ("rows pruned since the beginning, in thousands", series(|sample| sample.pruned / 1_000)),
     ];
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
-    for (place, (title, lines)) in area.split_evenly((charts.len(), 1)).iter().zip(charts) {
-        let points = || lines.iter().flatten();
-        let end = points().map(|(at, _)| *at).fold(1.0, f64::max);
-        let top = points().map(|(_, figure)| *figure).fold(1.0, f64::max) * 1.1;
+    for (place, (title, line)) in area.split_evenly((charts.len(), 1)).iter().zip(charts) {
+        let end = line.iter().map(|(at, _)| *at).fold(1.0, f64::max);
+        let top = line.iter().map(|(_, figure)| *figure).fold(1.0, f64::max) * 1.1;
         let mut chart = ChartBuilder::on(place)
             .caption(title, ("sans-serif", 16))
             .margin(8)
@@ -80,9 +79,7 @@ pub(crate) fn write(path: &Path, samples: &[Sample]) -> anyhow::Result<()> {
             .y_label_area_size(70)
             .build_cartesian_2d(0.0..end, 0.0..top)?;
         chart.configure_mesh().light_line_style(WHITE).x_labels(11).y_labels(5).draw()?;
-        for (line, colour) in lines.into_iter().zip([BLUE, GREY]) {
-            chart.draw_series(LineSeries::new(line, colour.stroke_width(2)))?;
-        }
+        chart.draw_series(LineSeries::new(line, BLUE.stroke_width(2)))?;
     }
     area.present()?;
     Ok(())

@@ -10,6 +10,9 @@ use earmark_engine::{EngineOptions, Quota};
 use earmark_load::{CallError, Connection, Endpoint};
 use earmark_server::{AdminKey, Metrics, ServeError, Server, ServerOptions};
 use earmark_sqlite::{OpenOptions, SqliteStore};
+use earmark_store::Store;
+use earmark_store::clock::SystemClock;
+use earmark_store::memory::MemoryStore;
 use serde_json::Value;
 
 use crate::report::{Latencies, now, per_second, ratio};
@@ -27,16 +30,18 @@ pub(crate) fn run(lasting: Duration, connections: usize, tenants: usize) -> anyh
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (null, null_latency) = runtime.block_on(null_handler(lasting, connections))?;
     let (ours, hold_latency) = runtime.block_on(earmark(lasting, connections, tenants))?;
+    let (memory, _) = runtime.block_on(in_memory(lasting, connections, tenants))?;
     let sync_us = disk::syncs(Duration::from_secs(1))?.percentile(50).max(1);
     let disk_bound = u64::try_from(connections)? * 1_000_000 / sync_us;
     println!(
         "{connections} connections: holds and settles {ours} requests/s, hold p50 {} us p99 {} us; \
          null handler {null} requests/s, p50 {} us; connections / fdatasync {disk_bound}; \
-         ratio to the lesser {}",
+         ratio to the lesser {}; ours on a store in memory {memory} requests/s, ratio {}",
         hold_latency.percentile(50),
         hold_latency.percentile(99),
         null_latency.percentile(50),
-        ratio(ours, null.min(disk_bound))
+        ratio(ours, null.min(disk_bound)),
+        ratio(memory, null)
     );
     Ok(())
 }
@@ -98,6 +103,25 @@ async fn earmark(
     tenants: usize,
 ) -> anyhow::Result<(u64, Latencies)> {
     let served = Served::start(tenants).await?;
+    loaded(served, lasting, connections, tenants).await
+}
+
+/// The same without any disk: what is left is HTTP, deciding, and handing over between threads.
+async fn in_memory(
+    lasting: Duration,
+    connections: usize,
+    tenants: usize,
+) -> anyhow::Result<(u64, Latencies)> {
+    let served = Served::over(MemoryStore::new(SystemClock), None, tenants).await?;
+    loaded(served, lasting, connections, tenants).await
+}
+
+async fn loaded(
+    served: Served,
+    lasting: Duration,
+    connections: usize,
+    tenants: usize,
+) -> anyhow::Result<(u64, Latencies)> {
     let address = served.address;
     let result = load(connections, |number| client(address, lasting, number, tenants)).await;
     served.stop().await?;
@@ -109,13 +133,21 @@ pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     stop: tokio::sync::oneshot::Sender<()>,
     serving: tokio::task::JoinHandle<Result<(), ServeError>>,
-    _directory: tempfile::TempDir,
+    _directory: Option<tempfile::TempDir>,
 }
 
 impl Served {
     pub(crate) async fn start(tenants: usize) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let store = SqliteStore::open(OpenOptions::new(directory.path()))?;
+        Self::over(store, Some(directory), tenants).await
+    }
+
+    async fn over(
+        store: impl Store,
+        directory: Option<tempfile::TempDir>,
+        tenants: usize,
+    ) -> anyhow::Result<Self> {
         let metrics = Metrics::new();
         let options = EngineOptions { observe: metrics.clone(), ..EngineOptions::default() };
         let quota = Quota::open(store, options).await?;

@@ -12,6 +12,7 @@ mod denials_bench;
 mod disk;
 mod endurance_bench;
 mod endurance_plot;
+mod endurance_prefill;
 mod engine_bench;
 mod fixture;
 mod http_bench;
@@ -75,12 +76,15 @@ enum Bench {
         /// Milliseconds from a hold to its settle.
         #[arg(long, default_value_t = 2_000)]
         answer_ms: u64,
-        /// How many times faster than the wall's the store's clock runs: 3,600 are an hour a
-        /// second.
-        #[arg(long, default_value_t = 3_600)]
-        speed: i64,
-        /// Days that the ledger is kept, by the store's clock.
-        #[arg(long, default_value_t = 7)]
+        /// Seconds of traffic that the store has before, older than the ledger is kept: made as
+        /// fast as it goes, for pruning to take away during the run.
+        #[arg(long, default_value_t = 60)]
+        prefill: u64,
+        /// Hours over which that traffic is spread, by the store's clock.
+        #[arg(long, default_value_t = 24)]
+        prefill_hours: u64,
+        /// Days that the ledger is kept.
+        #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(7..))]
         retention_days: u64,
         /// An SVG file for the plot.
         #[arg(long)]
@@ -141,18 +145,28 @@ fn main() -> anyhow::Result<()> {
         }
         Bench::Lone => engine_bench::lone(lasting),
         Bench::Denials { in_flight } => denials_bench::run(lasting, in_flight),
-        Bench::Endurance { rate, tenants, plan, answer_ms, speed, retention_days, plot } => {
-            endurance_bench::run(&endurance_bench::Endurance {
-                lasting,
-                rate,
+        Bench::Endurance {
+            rate,
+            tenants,
+            plan,
+            answer_ms,
+            prefill,
+            prefill_hours,
+            retention_days,
+            plot,
+        } => endurance_bench::run(&endurance_bench::Endurance {
+            lasting,
+            rate,
+            answer: std::time::Duration::from_millis(answer_ms),
+            prefill: endurance_prefill::Prefill {
+                messages: prefill * rate,
+                span: std::time::Duration::from_secs(prefill_hours * 3_600),
+                retention: std::time::Duration::from_secs(retention_days * 86_400),
                 tenants,
                 plan,
-                answer: std::time::Duration::from_millis(answer_ms),
-                speed,
-                retention: std::time::Duration::from_secs(retention_days * 86_400),
-                plot,
-            })
-        }
+            },
+            plot,
+        }),
         Bench::Many { tenants, in_flight } => many_bench::run(lasting, tenants, in_flight),
         Bench::Http { connections, tenants } => http_bench::run(lasting, connections, tenants),
         Bench::Batch { connections, operations, tenants } => {

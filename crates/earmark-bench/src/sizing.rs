@@ -132,7 +132,8 @@ async fn until_summed(directory: &Path) -> anyhow::Result<()> {
     waited.await.context("usage was not summed in time")?
 }
 
-fn read(directory: &Path) -> anyhow::Result<Connection> {
+/// A connection that only reads, beside the store's own.
+pub(crate) fn read(directory: &Path) -> anyhow::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     Ok(Connection::open_with_flags(directory.join("earmark.db"), flags)?)
 }

@@ -114,54 +114,163 @@ impl Results {
     }
 }
 
-/// Decides every job on the accounts of an open transaction.
+/// One tenant of a batch that is being decided.
+struct Deciding {
+    account: Box<Account>,
+    group: TenantJobs,
+    /// Of the jobs that are decided, the first ones.
+    results: Vec<CallResult>,
+    /// How often the next job has asked for rows.
+    asked: u32,
+    step: Step,
+    /// Refusals that were pending and ride on its commit.
+    taken: Refusals,
+}
+
+enum Step {
+    /// The next job needs rows.
+    Needs(Need),
+    Done,
+    /// A bug was met.
+    Bug,
+}
+
+impl Deciding {
+    fn new(account: Box<Account>, group: TenantJobs) -> Self {
+        let results = Vec::with_capacity(group.jobs.len());
+        Self { account, group, results, asked: 0, step: Step::Done, taken: Refusals::default() }
+    }
+
+    /// Decides jobs until one needs rows.
+    fn go_on(&mut self, catalog: &Catalog, clock: TimestampMs) {
+        while let Some(job) = self.group.jobs.get(self.results.len()) {
+            // A panic may leave the account half changed: it is dropped, never written.
+            let account = &mut self.account;
+            let execution =
+                catch_unwind(AssertUnwindSafe(|| execute(account, catalog, &job.command, clock)));
+            let result = match execution {
+                Ok(Execution::Need(_)) if self.asked == LOAD_ROUNDS_MAX => {
+                    tracing::error!(tenant = %self.account.id, "a decision asks for rows without end");
+                    return self.step = Step::Bug;
+                }
+                Ok(Execution::Need(need)) => {
+                    self.asked += 1;
+                    return self.step = Step::Needs(need);
+                }
+                Ok(Execution::Done(answer)) => Ok(answer),
+                Ok(Execution::Denied(denial)) => Err(CallError::Denied { denial, now: clock }),
+                Ok(Execution::Refused(error)) => Err(error.into()),
+                Err(_) => {
+                    tracing::error!(tenant = %self.account.id, "a decision panicked");
+                    return self.step = Step::Bug;
+                }
+            };
+            self.results.push(result);
+            self.asked = 0;
+        }
+        self.step = Step::Done;
+    }
+
+    /// Whether there is something to commit.
+    fn writes(&self) -> bool {
+        matches!(self.step, Step::Done) && self.account.changes().is_some()
+    }
+}
+
+/// Decides every job on the accounts of an open transaction. What one round of decisions needs
+/// of all tenants is loaded together.
 pub(crate) async fn decide<T: Txn>(
     txn: &mut T,
     catalog: &Catalog,
     groups: Vec<TenantJobs>,
     pending: &mut PendingDenials,
 ) -> Result<Decided, (StoreError, Vec<TenantJobs>)> {
-    let clock = txn.clock();
-    let accounts = txn.take_accounts();
+    let (clock, accounts) = (txn.clock(), txn.take_accounts());
     let mut decided = Decided::default();
-    let mut groups = groups.into_iter();
-    for (account, group) in accounts.into_iter().zip(groups.by_ref()) {
-        let Some(mut account) = account else {
-            decided.busy.push(group);
-            continue;
-        };
-        let results = match decide_tenant(txn, catalog, &mut account, &group.jobs, clock).await {
-            Ok(results) => results,
-            Err(TenantError::Bug) => {
-                decided.faulty.push(group);
-                continue;
-            }
-            Err(TenantError::Store(error)) => {
-                pending.add_all(std::mem::take(&mut decided.results.denials.taken));
-                return Err((error, undecided(decided, group, groups.collect())));
-            }
-        };
-        let fresh = refusals(&results);
-        if account.changes().is_some() {
-            let taken = pending.take(&group.tenant);
-            if let Err(error) = denials::load_counters(txn, &mut account, &taken).await {
-                pending.add(&group.tenant, taken);
-                pending.add_all(std::mem::take(&mut decided.results.denials.taken));
-                return Err((error, undecided(decided, group, groups.collect())));
-            }
-            if !complete(&mut account, [&taken, &fresh], catalog, clock) {
-                // Without what was taken, which may be what is broken.
-                decided.faulty.push(group);
-                continue;
-            }
-            decided.results.denials.taken.add(&group.tenant, taken);
-        } else {
-            decided.results.denials.fresh.add(&group.tenant, fresh);
+    let mut deciding = Vec::with_capacity(groups.len());
+    for (account, group) in accounts.into_iter().zip(groups) {
+        match account {
+            Some(account) => deciding.push(Deciding::new(account, group)),
+            None => decided.busy.push(group),
         }
-        decided.accounts.push(account);
-        decided.results.answers.extend(group.jobs.into_iter().zip(results));
+    }
+    let loaded = match decide_all(txn, catalog, &mut deciding, clock).await {
+        Ok(()) => take_refusals(txn, &mut deciding, pending).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = loaded {
+        for Deciding { group, taken, .. } in deciding {
+            pending.add(&group.tenant, taken);
+            decided.busy.push(group);
+        }
+        return Err((error, decided.busy));
+    }
+    for one in deciding {
+        conclude(one, catalog, clock, &mut decided);
     }
     Ok(decided)
+}
+
+async fn decide_all<T: Txn>(
+    txn: &mut T,
+    catalog: &Catalog,
+    deciding: &mut [Deciding],
+    clock: TimestampMs,
+) -> Result<(), StoreError> {
+    for one in &mut *deciding {
+        one.go_on(catalog, clock);
+    }
+    loop {
+        let needs: Vec<_> = deciding
+            .iter_mut()
+            .filter_map(|one| match &mut one.step {
+                Step::Needs(need) => Some((&mut *one.account, std::mem::take(need))),
+                Step::Done | Step::Bug => None,
+            })
+            .collect();
+        if needs.is_empty() {
+            return Ok(());
+        }
+        txn.load_all(needs).await?;
+        for one in deciding.iter_mut().filter(|one| matches!(one.step, Step::Needs(_))) {
+            one.go_on(catalog, clock);
+        }
+    }
+}
+
+/// Takes the refusals that wait for a commit of these tenants, and loads what they count on.
+async fn take_refusals<T: Txn>(
+    txn: &mut T,
+    deciding: &mut [Deciding],
+    pending: &mut PendingDenials,
+) -> Result<(), StoreError> {
+    for one in deciding.iter_mut().filter(|one| one.writes()) {
+        one.taken = pending.take(&one.group.tenant);
+    }
+    let counted = deciding.iter_mut().filter(|one| !one.taken.is_empty());
+    let counted = counted.map(|one| (&mut *one.account, &one.taken)).collect();
+    denials::load_counters(txn, counted).await
+}
+
+/// What a decided tenant adds to its batch.
+fn conclude(one: Deciding, catalog: &Catalog, clock: TimestampMs, decided: &mut Decided) {
+    let writes = one.writes();
+    let Deciding { mut account, group, results, taken, step, .. } = one;
+    if matches!(step, Step::Bug) {
+        return decided.faulty.push(group);
+    }
+    let fresh = refusals(&results);
+    if writes {
+        if !complete(&mut account, [&taken, &fresh], catalog, clock) {
+            // Without what was taken, which may be what is broken.
+            return decided.faulty.push(group);
+        }
+        decided.results.denials.taken.add(&group.tenant, taken);
+    } else {
+        decided.results.denials.fresh.add(&group.tenant, fresh);
+    }
+    decided.accounts.push(account);
+    decided.results.answers.extend(group.jobs.into_iter().zip(results));
 }
 
 /// Adds refusals to an account that is about to be written, and checks it; `false` when it
@@ -191,16 +300,6 @@ fn complete(
     }
 }
 
-/// All jobs of a batch that came to nothing.
-fn undecided(decided: Decided, group: TenantJobs, rest: Vec<TenantJobs>) -> Vec<TenantJobs> {
-    let mut all = decided.results.into_jobs();
-    all.extend(decided.busy);
-    all.extend(decided.faulty);
-    all.push(group);
-    all.extend(rest);
-    all
-}
-
 /// How often each counter refused.
 fn refusals(results: &[CallResult]) -> Refusals {
     let mut refusals = Refusals::default();
@@ -217,53 +316,4 @@ fn refusals(results: &[CallResult]) -> Refusals {
         }
     }
     refusals
-}
-
-enum TenantError {
-    Bug,
-    Store(StoreError),
-}
-
-async fn decide_tenant<T: Txn>(
-    txn: &mut T,
-    catalog: &Catalog,
-    account: &mut Account,
-    jobs: &[Job],
-    clock: TimestampMs,
-) -> Result<Vec<CallResult>, TenantError> {
-    let mut results = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        results.push(decide_job(txn, catalog, account, &job.command, clock).await?);
-    }
-    Ok(results)
-}
-
-async fn decide_job<T: Txn>(
-    txn: &mut T,
-    catalog: &Catalog,
-    account: &mut Account,
-    command: &Command,
-    clock: TimestampMs,
-) -> Result<CallResult, TenantError> {
-    for _ in 0..LOAD_ROUNDS_MAX {
-        // A panic may leave the account half changed: it is dropped, never written.
-        let execution =
-            catch_unwind(AssertUnwindSafe(|| execute(account, catalog, command, clock)));
-        match execution {
-            Ok(Execution::Need(need)) => {
-                txn.load_more(account, &need).await.map_err(TenantError::Store)?;
-            }
-            Ok(Execution::Done(answer)) => return Ok(Ok(answer)),
-            Ok(Execution::Denied(denial)) => {
-                return Ok(Err(CallError::Denied { denial, now: clock }));
-            }
-            Ok(Execution::Refused(error)) => return Ok(Err(error.into())),
-            Err(_) => {
-                tracing::error!(tenant = %account.id, "a decision panicked");
-                return Err(TenantError::Bug);
-            }
-        }
-    }
-    tracing::error!(tenant = %account.id, "a decision asks for rows without end");
-    Err(TenantError::Bug)
 }

@@ -80,6 +80,10 @@ pub const FINISH_WITHIN: Duration = Duration::from_secs(60);
 /// Deadlocks and serialization failures in a row before a batch is given up.
 pub const CONFLICT_RETRIES_MAX: u32 = 8;
 
+/// How often a tenant that another node works on is tried while the engine stops; otherwise until
+/// its callers' deadlines.
+pub const BUSY_TRIES_AT_STOP: u32 = 100;
+
 /// Faults of one tenant before it is refused alone (R38).
 pub const FAULTS_MAX: u32 = 3;
 

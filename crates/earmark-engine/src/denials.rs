@@ -84,29 +84,41 @@ impl PendingDenials {
     }
 }
 
-/// Loads the counters that refusals are counted on, as far as the tenant's commands have not.
+/// Loads the counters that refusals are counted on, as far as the tenants' commands have not.
 ///
-/// Only once the account has something to commit, and not with every batch: a flood of refusals
+/// Only of accounts that have something to commit, and not with every batch: a flood of refusals
 /// commits nothing and would load the same counters over and over.
 pub(crate) async fn load_counters<T: Txn>(
     txn: &mut T,
-    account: &mut Account,
-    refusals: &Refusals,
+    counted: Vec<(&mut Account, &Refusals)>,
 ) -> Result<(), StoreError> {
-    let mut need = Need { counters: refusals.keys().cloned().collect(), ..Need::default() };
-    account.still_needed(&mut need);
-    if need.is_empty() {
+    let mut needs = Vec::new();
+    for (account, refusals) in counted {
+        let mut need = Need { counters: refusals.keys().cloned().collect(), ..Need::default() };
+        account.still_needed(&mut need);
+        if !need.is_empty() {
+            needs.push((account, need));
+        }
+    }
+    if needs.is_empty() {
         return Ok(());
     }
-    match txn.load_more(account, &need).await {
-        Err(StoreError::Damaged(why)) => {
-            // The commands that are committed have no use for that row, and a statistic that
-            // nobody can count is not worth failing them (R38).
-            tracing::error!(tenant = %account.id, %why, "refusals are not counted");
-            Ok(())
-        }
-        loaded => loaded,
+    let again = needs.iter_mut().map(|(account, need)| (&mut **account, need.clone())).collect();
+    match txn.load_all(again).await {
+        Err(StoreError::Damaged(_)) => {}
+        loaded => return loaded,
     }
+    for (account, need) in needs {
+        match txn.load_more(account, &need).await {
+            Err(StoreError::Damaged(why)) => {
+                // The commands that are committed have no use for that row, and a statistic that
+                // nobody can count is not worth failing them (R38).
+                tracing::error!(tenant = %account.id, %why, "refusals are not counted");
+            }
+            loaded => loaded?,
+        }
+    }
+    Ok(())
 }
 
 /// Puts refusals into their tenant's account, as far as their counters are loaded.

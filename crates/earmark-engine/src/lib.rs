@@ -24,6 +24,7 @@ mod background;
 mod batch;
 pub mod bounds;
 mod config;
+mod crew;
 mod denials;
 mod error;
 mod guard;

@@ -6,7 +6,7 @@ use earmark_core::{Answer, TenantId};
 
 use crate::error::CallError;
 
-/// Receives observations; called from the workers, so it must be quick.
+/// Receives observations; called from the workers and from upkeep, so it must be quick.
 pub trait Observe: Send + Sync + 'static {
     /// A batch was committed, or failed.
     fn batch(&self, batch: &BatchObservation) {
@@ -21,6 +21,11 @@ pub trait Observe: Send + Sync + 'static {
     /// A tenant met a bug (R38).
     fn faulted(&self, tenant: &TenantId) {
         let _ = tenant;
+    }
+
+    /// A step of pruning took away so many rows (R33). A round has many steps.
+    fn pruned(&self, rows: u64) {
+        let _ = rows;
     }
 }
 

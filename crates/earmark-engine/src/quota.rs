@@ -1,6 +1,5 @@
 //! The engine's handle: opens workers over a store and executes commands on it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use crate::bounds::{
     DEADLINE_DEFAULT, DEADLINE_MAX, FINISH_WITHIN, LEDGER_RETENTION_DEFAULT, STEP_PAUSE,
 };
 use crate::config::{self, ConfigError, SharedConfig};
+use crate::crew::{self, Route};
 use crate::error::CallError;
 use crate::job::Job;
 use crate::lanes::{LaneSender, Loading, lanes};
@@ -26,7 +26,8 @@ use crate::worker::{Worker, WorkerState};
 
 /// How an engine is opened.
 pub struct EngineOptions {
-    /// Workers, each with its own share of tenants: 1 for a store with one writer.
+    /// Workers, each with its own share of tenants: 1 for a store with one writer. A store of
+    /// many buckets has one for each, whatever this says.
     pub shards: usize,
     /// Who measures.
     pub observe: Arc<dyn Observe>,
@@ -59,6 +60,7 @@ pub struct Quota {
 
 pub(crate) struct Inner {
     shards: Vec<Shard>,
+    route: Route,
     records: Arc<dyn Records>,
     config: SharedConfig,
     stop: watch::Sender<bool>,
@@ -67,6 +69,7 @@ pub(crate) struct Inner {
     erasing: tokio::sync::Mutex<()>,
     /// Read by each step of upkeep, written by closing.
     upkeep: Arc<tokio::sync::RwLock<()>>,
+    observe: Arc<dyn Observe>,
     pub(crate) background: Background,
 }
 
@@ -101,11 +104,12 @@ impl Quota {
         let config = Arc::new(ArcSwap::from_pointee(store.config().await?));
         let (stop, stopped) = watch::channel(false);
         let (fail, failed) = watch::channel(false);
-        let mut shards = Vec::with_capacity(options.shards.max(1));
-        for number in 0..options.shards.max(1) {
+        let route = Route::new(&store, options.shards);
+        let (mut senders, mut workers) = (Vec::new(), Vec::new());
+        for _ in 0..route.workers() {
             let (sender, receiver) = lanes();
             let cleared = Arc::new(Mutex::new(Vec::new()));
-            let worker = Worker {
+            workers.push(Worker {
                 store: Arc::clone(&store),
                 lanes: receiver,
                 config: Arc::clone(&config),
@@ -114,15 +118,19 @@ impl Quota {
                 failed: fail.clone(),
                 cleared: Arc::clone(&cleared),
                 state: WorkerState::default(),
-            };
-            let ended = spawn_worker(number, worker).map_err(cannot_start)?;
-            shards.push(Shard { lanes: sender, cleared, ended });
+            });
+            senders.push((sender, cleared));
         }
+        let ended = crew::start(&*store, workers).map_err(cannot_start)?;
+        let shards = senders.into_iter().zip(ended);
+        let shards = shards.map(|((lanes, cleared), ended)| Shard { lanes, cleared, ended });
+        let shards = shards.collect();
         let background = Background::new().map_err(cannot_start)?;
         let finish_within = options.finish_within;
         let records = store;
         let inner = Arc::new(Inner {
             shards,
+            route,
             records,
             config,
             stop,
@@ -130,6 +138,7 @@ impl Quota {
             failed,
             erasing: tokio::sync::Mutex::default(),
             upkeep: Arc::default(),
+            observe: options.observe,
             background,
         });
         if options.sweep {
@@ -148,7 +157,8 @@ impl Quota {
     }
 
     /// Lets go now what is older than `keep`, as the engine does in the background every hour
-    /// with its [`EngineOptions::ledger_retention`] (R33). Answers how many rows went.
+    /// with its [`EngineOptions::ledger_retention`] (R33). Answers how many rows went;
+    /// [`Observe::pruned`] tells of them step by step.
     ///
     /// # Errors
     /// When the store does not answer; the next round goes on.
@@ -180,6 +190,10 @@ impl Quota {
             tokio::time::sleep(STEP_PAUSE).await;
         }
         self.execute(tenant, Command::new(Operation::FinishErasure { author }), None).await
+    }
+
+    pub(crate) fn observe(&self) -> &dyn Observe {
+        &*self.inner.observe
     }
 
     pub(crate) fn background(&self) -> &Background {
@@ -248,7 +262,7 @@ impl Quota {
         let mut loading = Vec::new();
         loading.resize_with(self.inner.shards.len(), Loading::default);
         for TenantJobs { tenant, jobs } in by_tenant(jobs) {
-            let index = self.shard_index(&tenant);
+            let index = self.inner.route.number(&tenant);
             self.inner.shards[index].lanes.load(&mut loading[index], jobs);
         }
         for (shard, loading) in self.inner.shards.iter().zip(loading) {
@@ -258,14 +272,7 @@ impl Quota {
     }
 
     fn shard(&self, tenant: &TenantId) -> &Shard {
-        &self.inner.shards[self.shard_index(tenant)]
-    }
-
-    fn shard_index(&self, tenant: &TenantId) -> usize {
-        use std::hash::BuildHasher;
-        let hash = rustc_hash::FxBuildHasher.hash_one(tenant.as_str());
-        let count = self.inner.shards.len() as u64;
-        usize::try_from(hash % count).unwrap_or(0)
+        &self.inner.shards[self.inner.route.number(tenant)]
     }
 
     /// The configuration that decisions are taken with.
@@ -395,27 +402,4 @@ fn waiting_for(count: usize, within: Option<Duration>) -> Waiting {
 
 fn cannot_start(error: std::io::Error) -> StoreError {
     StoreError::Unavailable(format!("cannot start a thread: {error}"))
-}
-
-/// Starts a worker on a thread and runtime of its own; the receiver's channel closes when it
-/// has ended.
-fn spawn_worker<S: Store>(
-    number: usize,
-    worker: Worker<S>,
-) -> std::io::Result<watch::Receiver<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (ending, ended) = watch::channel(());
-    let failed = worker.failed.clone();
-    std::thread::Builder::new().name(format!("earmark-shard-{number}")).spawn(move || {
-        let working = AssertUnwindSafe(|| runtime.block_on(worker.run()));
-        if catch_unwind(working).is_err() {
-            // Nobody decides for these tenants any more: better a restart than that.
-            tracing::error!("a worker panicked; stopping");
-            failed.send_replace(true);
-        }
-        // Everything of the worker is dropped, the store's handle included.
-        drop(runtime);
-        drop(ending);
-    })?;
-    Ok(ended)
 }

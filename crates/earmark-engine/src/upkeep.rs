@@ -115,6 +115,9 @@ pub(crate) async fn round(engine: &Weak<Inner>, keep: Duration) -> Result<Option
         let Some(work) = AtWork::on(engine).await else { return Ok(None) };
         let prune = Prune { before, config: Arc::clone(&config), at };
         let pruned = work.quota.records().prune(prune).await?;
+        if pruned.rows > 0 {
+            work.quota.observe().pruned(pruned.rows);
+        }
         drop(work);
         rows += pruned.rows;
         match pruned.next {

@@ -1,8 +1,14 @@
 //! A worker: one shard of tenants, one batch after the other.
 //!
-//! It has a thread and a small runtime of its own, so that an embedded store may block it
-//! and nothing else.
+//! Over an embedded store it has a thread and a small runtime of its own, which the store may
+//! block, and nothing else; over a store of many buckets there is one for each, all on one
+//! runtime ([`crew`](crate::crew)).
+//!
+//! Always holds: a tenant's jobs are decided in their order, also when they must be decided
+//! again; a tenant that another node works on is tried by itself, so that a store may wait for
+//! it without keeping others locked.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::answers::CallResult;
 use crate::batch::{self, Decided, Results, TenantJobs};
-use crate::bounds::{CONFLICT_RETRIES_MAX, FAULTS_MAX};
+use crate::bounds::{BUSY_TRIES_AT_STOP, CONFLICT_RETRIES_MAX, FAULTS_MAX};
 use crate::config;
 use crate::denials::PendingDenials;
 use crate::error::CallError;
@@ -51,6 +57,29 @@ enum Attempt {
     Again(Vec<TenantJobs>),
     /// The disk failed.
     Failed,
+}
+
+/// What became of an attempt, and the tenants that another node works on.
+struct Attempted {
+    attempt: Attempt,
+    busy: Vec<TenantJobs>,
+}
+
+/// Jobs to be decided together.
+struct Round {
+    jobs: Vec<Job>,
+    /// How often in a row their tenant was busy.
+    busy: u32,
+}
+
+impl Round {
+    /// Jobs whose turn came to nothing: until it comes again, their callers may give up.
+    fn again(jobs: Vec<Job>, busy: u32) -> Self {
+        for job in &jobs {
+            job.seat.put_back();
+        }
+        Self { jobs, busy }
+    }
 }
 
 /// What became of one transaction.
@@ -101,29 +130,43 @@ impl<S: Store> Worker<S> {
             self.answer_all(batch::by_tenant(jobs), &CallError::StoreUnavailable);
             return false;
         }
-        let mut waiting = jobs;
+        let mut rounds = VecDeque::from([Round { jobs, busy: 0 }]);
         let mut conflicts = 0;
-        loop {
-            let live = self.start(waiting);
+        while let Some(Round { jobs, busy: times }) = rounds.pop_front() {
+            let live = self.start(jobs);
             if live.is_empty() {
-                return true;
+                continue;
             }
-            let again = match self.attempt(batch::by_tenant(live)).await {
-                Attempt::Done => return true,
-                Attempt::Failed => return false,
-                Attempt::Again(again) => again,
-            };
-            conflicts += 1;
-            if conflicts > CONFLICT_RETRIES_MAX {
-                self.answer_all(again, &CallError::StoreUnavailable);
-                return true;
+            let Attempted { attempt, busy } = self.attempt(batch::by_tenant(live)).await;
+            // Each by itself: a store may wait in a queue for one tenant, never for several.
+            if times >= BUSY_TRIES_AT_STOP && *self.stop.borrow() {
+                self.answer_all(busy, &CallError::StoreUnavailable);
+            } else {
+                let again = |group: TenantJobs| Round::again(group.jobs, times + 1);
+                rounds.extend(busy.into_iter().map(again));
             }
-            waiting = again.into_iter().flat_map(|group| group.jobs).collect();
-            for job in &waiting {
-                job.seat.put_back();
+            match attempt {
+                Attempt::Done => {}
+                Attempt::Failed => {
+                    let jobs = rounds.into_iter().flat_map(|round| round.jobs).collect();
+                    self.answer_all(batch::by_tenant(jobs), &CallError::StoreUnavailable);
+                    return false;
+                }
+                Attempt::Again(again) if conflicts == CONFLICT_RETRIES_MAX => {
+                    self.answer_all(again, &CallError::StoreUnavailable);
+                }
+                Attempt::Again(again) => {
+                    conflicts += 1;
+                    let jobs = again.into_iter().flat_map(|group| group.jobs).collect();
+                    rounds.push_back(Round::again(jobs, 0));
+                    tokio::time::sleep(jitter(conflicts)).await;
+                }
             }
-            tokio::time::sleep(jitter(conflicts)).await;
+            if rounds.front().is_some_and(|next| next.busy > 1) {
+                tokio::time::sleep(jitter(0)).await;
+            }
         }
+        true
     }
 
     /// Those jobs that are still wanted and may be decided; the others are answered.
@@ -147,27 +190,29 @@ impl<S: Store> Worker<S> {
         self.state.faults.get(tenant).is_some_and(|faults| *faults >= FAULTS_MAX)
     }
 
-    async fn attempt(&mut self, groups: Vec<TenantJobs>) -> Attempt {
+    async fn attempt(&mut self, groups: Vec<TenantJobs>) -> Attempted {
         let Transacted { attempt, busy, faulty } = self.transact(groups).await;
-        let mut again = busy;
-        match attempt {
-            Attempt::Done => {}
-            Attempt::Again(groups) => again.extend(groups),
+        let mut again = match attempt {
+            Attempt::Done => Vec::new(),
+            Attempt::Again(groups) => groups,
             Attempt::Failed => {
-                self.answer_all(again, &CallError::StoreUnavailable);
                 self.answer_all(faulty, &CallError::StoreUnavailable);
-                return Attempt::Failed;
+                return Attempted { attempt, busy };
             }
-        }
-        match self.try_one_by_one(faulty).await {
-            Attempt::Done => {}
-            Attempt::Again(groups) => again.extend(groups),
+        };
+        let attempt = match self.try_one_by_one(faulty).await {
+            Attempt::Done if again.is_empty() => Attempt::Done,
+            Attempt::Done => Attempt::Again(again),
+            Attempt::Again(groups) => {
+                again.extend(groups);
+                Attempt::Again(again)
+            }
             Attempt::Failed => {
                 self.answer_all(again, &CallError::StoreUnavailable);
-                return Attempt::Failed;
+                Attempt::Failed
             }
-        }
-        if again.is_empty() { Attempt::Done } else { Attempt::Again(again) }
+        };
+        Attempted { attempt, busy }
     }
 
     /// One transaction: load, decide, commit, reply.

@@ -1,16 +1,18 @@
 //! Recently used accounts, bounded by their memory.
 //!
-//! Two generations: what is used moves to the young one; when that is full, the old one is
-//! forgotten and the young one becomes old. Cheaper than an exact order of use, and just as
-//! bounded. An account that a batch takes is out until it is put back.
+//! Whole accounts in order of their use; those that were used longest ago go to rest, which
+//! takes a tenth of the memory, and in the end they are forgotten. An account that a batch takes
+//! is out until it is put back.
 //!
-//! Always holds: an account with rows that are not in the tables yet is not forgotten, since
-//! it could not be loaded as it is.
+//! Always holds: an account with rows that are not in the tables yet stays whole, since it could
+//! not be loaded as it is.
 
-use rustc_hash::FxHashMap;
+use hashlink::LinkedHashMap;
+use rustc_hash::FxBuildHasher;
 
 use earmark_core::{Account, TenantId};
 
+use crate::rest::{Bedding, Resting};
 use crate::rows::Chain;
 
 /// An account and where its entries and holds end.
@@ -26,58 +28,96 @@ impl Kept {
 }
 
 pub(crate) struct AccountCache {
-    young: FxHashMap<TenantId, Kept>,
-    old: FxHashMap<TenantId, Kept>,
-    young_bytes: usize,
-    /// When the young are full.
-    young_bytes_max: usize,
+    whole: Generation<Kept>,
+    resting: Generation<Resting>,
+    bedding: Bedding,
     bytes_max: usize,
+}
+
+/// Values in the order in which they were put in.
+struct Generation<V> {
+    values: LinkedHashMap<TenantId, V, FxBuildHasher>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+/// What a bounded memory must know.
+pub(crate) trait Bytes {
+    /// About how much memory it takes; the same until it is taken out again.
+    fn bytes(&self) -> usize;
+}
+
+impl Bytes for Kept {
+    fn bytes(&self) -> usize {
+        self.account.bytes()
+    }
+}
+
+impl<V: Bytes> Generation<V> {
+    fn new(bytes_max: usize) -> Self {
+        Self { values: LinkedHashMap::default(), bytes: 0, bytes_max }
+    }
+
+    fn take(&mut self, tenant: &TenantId) -> Option<V> {
+        let value = self.values.remove(tenant)?;
+        self.bytes -= value.bytes();
+        Some(value)
+    }
+
+    fn put(&mut self, tenant: TenantId, value: V) {
+        self.bytes += value.bytes();
+        if let Some(before) = self.values.insert(tenant, value) {
+            self.bytes -= before.bytes();
+        }
+    }
+
+    /// Takes out the oldest while there is too much, unless it must stay.
+    fn excess(&mut self, must_stay: impl Fn(&V) -> bool) -> Option<(TenantId, V)> {
+        let (_, oldest) = self.values.front()?;
+        if self.bytes <= self.bytes_max || must_stay(oldest) {
+            return None;
+        }
+        let (tenant, value) = self.values.pop_front()?;
+        self.bytes -= value.bytes();
+        Some((tenant, value))
+    }
 }
 
 impl AccountCache {
     /// Keeps accounts of about so many bytes in all.
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
-            young: FxHashMap::default(),
-            old: FxHashMap::default(),
-            young_bytes: 0,
-            young_bytes_max: bytes_max / 2,
+            whole: Generation::new(bytes_max / 5),
+            resting: Generation::new(bytes_max - bytes_max / 5),
+            bedding: Bedding::default(),
             bytes_max,
         }
     }
 
     pub(crate) fn take(&mut self, tenant: &TenantId) -> Option<Kept> {
-        if let Some(kept) = self.young.remove(tenant) {
-            self.young_bytes -= kept.account.bytes().min(self.young_bytes);
+        if let Some(kept) = self.whole.take(tenant) {
             return Some(kept);
         }
-        self.old.remove(tenant)
+        self.resting.take(tenant).map(|resting| resting.wake(tenant.clone()))
     }
 
     /// Keeps an account; batches up to `folded` are in the tables.
     pub(crate) fn put(&mut self, kept: Kept, folded: u64) {
-        let bytes = kept.account.bytes();
-        let must_stay = kept.chain.written_in > folded;
-        // Names that nobody has would fill the memory otherwise; and one tenant may fill a
-        // generation, not more.
-        let is_worth_it = kept.account.tenant().present().is_some() && bytes <= self.bytes_max / 2;
-        if !must_stay && !is_worth_it {
+        let must_stay = |kept: &Kept| kept.chain.written_in > folded;
+        // Names that nobody has would fill the memory otherwise; and one tenant may fill half of
+        // it, not more.
+        let is_worth_it =
+            kept.account.tenant().present().is_some() && kept.account.bytes() <= self.bytes_max / 2;
+        if !must_stay(&kept) && !is_worth_it {
             return;
         }
-        if self.young_bytes + bytes > self.young_bytes_max {
-            self.turn(folded);
+        self.whole.put(kept.account.id.clone(), kept);
+        // The oldest was written first: when it must stay, so must nearly all.
+        while let Some((tenant, kept)) = self.whole.excess(must_stay) {
+            if let Some(resting) = self.bedding.lay(&kept) {
+                self.resting.put(tenant, resting);
+            }
         }
-        self.young_bytes += bytes;
-        self.young.insert(kept.account.id.clone(), kept);
-    }
-
-    /// The young become old; the old go, except those that must stay.
-    fn turn(&mut self, folded: u64) {
-        let old = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
-        let staying = old.into_iter().filter(|(_, kept)| kept.chain.written_in > folded);
-        self.young = staying.collect();
-        self.young_bytes = self.young.values().map(|kept| kept.account.bytes()).sum();
-        // When many must stay, a turn must not follow at once.
-        self.young_bytes_max = (self.bytes_max / 2).max(2 * self.young_bytes);
+        while self.resting.excess(|_| false).is_some() {}
     }
 }

@@ -141,9 +141,9 @@ pub(crate) fn holds(connection: &Connection, query: &HoldQuery) -> Result<HoldPa
         // A place that is still there goes on behind it.
         Some(before) => match hold_at(connection, &query.tenant, before)? {
             Some((_, previous)) => (previous, false),
-            None => (newest_hold(connection, &query.tenant)?, true),
+            None => (newest(connection, &query.tenant)?.last_hold, true),
         },
-        None => (newest_hold(connection, &query.tenant)?, false),
+        None => (newest(connection, &query.tenant)?.last_hold, false),
     };
     let mut last = query.before;
     for _ in 0..LINKS_PER_PAGE_MAX {
@@ -165,11 +165,6 @@ pub(crate) fn holds(connection: &Connection, query: &HoldQuery) -> Result<HoldPa
     }
     page.next = last;
     Ok(page)
-}
-
-fn newest_hold(connection: &Connection, tenant: &TenantId) -> Result<Option<HoldId>, StoreError> {
-    let id = newest(connection, tenant)?.last_hold;
-    Some(id.as_str()).filter(|id| !id.is_empty()).map(earmark_store::rows::read).transpose()
 }
 
 fn open_holds(connection: &Connection, query: &HoldQuery) -> Result<HoldPage, StoreError> {

@@ -88,7 +88,8 @@ fn holds(connection: &Connection, tenant: &TenantId) -> Result<bool, StoreError>
     let mut delete = connection
         .prepare_cached("DELETE FROM hold WHERE hold_id = ?1 AND tenant_id = ?2")
         .map_err(sqlite)?;
-    let mut id = chain::newest(connection, tenant)?.last_hold;
+    let newest = chain::newest(connection, tenant)?.last_hold;
+    let mut id = newest.map(|id| id.to_string()).unwrap_or_default();
     for _ in 0..ROWS_PER_STEP {
         let row = look.query_row([&id, tenant.as_str()], |row| row.get::<_, Option<String>>(0));
         let Some(previous) = row.optional().map_err(sqlite)? else {

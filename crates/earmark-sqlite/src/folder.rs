@@ -4,6 +4,10 @@
 //! when somebody waits for it. It owns the connection that writes: whatever else changes the
 //! tables is a task for it, done between two folds.
 //!
+//! Tasks and folds take turns: after a fold come the tasks that wait by then, and no more of them
+//! before the next fold that is due. So neither keeps the other waiting for long, however many
+//! ask.
+//!
 //! Always holds: batches are folded in the order of their numbers; a disk that fails stops
 //! folding for good, and the log is read back at the next opening (R37).
 
@@ -16,19 +20,20 @@ use std::time::Duration;
 use earmark_store::StoreError;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use crate::error::sqlite;
 use crate::fold::{FoldError, fold};
 
 /// How long batches gather: what is read in SQL is this old at most on a store with room.
-const GATHER: Duration = Duration::from_millis(200);
+const GATHER: Duration = Duration::from_millis(1000);
 
 /// From so many bytes on batches are folded without waiting, and so many at a time.
-const FOLD_BYTES: usize = 8 << 20;
+const FOLD_BYTES: usize = 16 << 20;
 
 /// When so many bytes wait, commits wait, too: bounds memory and the time that a start takes
 /// after a crash.
-const WAITING_BYTES_MAX: usize = 32 << 20;
+const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// Until a fold is tried again for which there was no room.
 const RETRY: Duration = Duration::from_millis(250);
@@ -52,6 +57,10 @@ struct Waiting {
     /// Somebody waits for what is there now.
     hurry: bool,
     tasks: VecDeque<Task>,
+    /// Since when the oldest batch gathers, as the folder saw it.
+    since: Option<Instant>,
+    /// Tasks that come before a fold that is due; unknown right after a fold.
+    tasks_first: Option<usize>,
     closing: bool,
     /// Nothing is done any more.
     ended: bool,
@@ -268,21 +277,40 @@ impl Folder {
         };
         let waiting = self.changed.wait_while(waiting, is_idle);
         let waiting = waiting.unwrap_or_else(PoisonError::into_inner);
-        let gathers = |waiting: &mut Waiting| {
-            let is_wanted = waiting.hurry || waiting.closing || !waiting.tasks.is_empty();
-            !is_wanted && waiting.bytes < FOLD_BYTES
-        };
-        let waited = self.changed.wait_timeout_while(waiting, GATHER, gathers);
-        let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if let Some(task) = waiting.tasks.pop_front() {
+        let (mut waiting, is_due) = self.gathered(waiting);
+        let tasks = waiting.tasks.len();
+        let tasks_first = waiting.tasks_first.get_or_insert(tasks);
+        let is_tasks_turn = !is_due || *tasks_first > 0;
+        *tasks_first = tasks_first.saturating_sub(1);
+        if is_tasks_turn && let Some(task) = waiting.tasks.pop_front() {
             return Some(Work::Task(task));
         }
+        waiting.tasks_first = None;
         let batches = waiting.take();
         match (batches.is_empty(), waiting.closing) {
             (true, true) => None,
             (true, false) => Some(Work::Nothing),
             (false, _) => Some(Work::Fold(batches)),
         }
+    }
+
+    /// Waits while batches gather and nobody asks for anything; whether there are some to fold.
+    fn gathered<'w>(
+        &'w self,
+        mut waiting: MutexGuard<'w, Waiting>,
+    ) -> (MutexGuard<'w, Waiting>, bool) {
+        if waiting.batches.is_empty() {
+            waiting.since = None;
+        }
+        // Tasks in between do not make batches wait longer.
+        let since = *waiting.since.get_or_insert_with(Instant::now);
+        let gathers = |waiting: &mut Waiting| waiting.tasks.is_empty() && !waiting.is_wanted();
+        let left = GATHER.saturating_sub(since.elapsed());
+        let waited = self.changed.wait_timeout_while(waiting, left, gathers);
+        let (waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let is_due = waiting.is_wanted() || GATHER <= since.elapsed();
+        let is_due = is_due && !waiting.batches.is_empty();
+        (waiting, is_due)
     }
 
     /// Whether to go on.
@@ -347,6 +375,11 @@ impl Folder {
 }
 
 impl Waiting {
+    /// Whether batches are folded without waiting for more.
+    fn is_wanted(&self) -> bool {
+        self.hurry || self.closing || FOLD_BYTES <= self.bytes
+    }
+
     /// Batches to fold together, the oldest.
     fn take(&mut self) -> Vec<Vec<u8>> {
         let mut bytes = 0;
@@ -358,6 +391,7 @@ impl Waiting {
         let count = self.batches.iter().take_while(fits).count().max(1).min(self.batches.len());
         let rest = self.batches.split_off(count);
         self.hurry = self.hurry && !rest.is_empty();
+        self.since = None;
         std::mem::replace(&mut self.batches, rest)
     }
 }
@@ -427,6 +461,34 @@ mod tests {
         assert!(folder.ask(|_| Ok(())).await.is_err(), "nobody waits in vain");
     }
 
+    /// Upkeep is steps that follow each other, and people and events ask for more.
+    #[tokio::test]
+    async fn tasks_without_end_keep_no_batch_waiting() {
+        fn again(folder: &Arc<Folder>) {
+            let own = Arc::clone(folder);
+            folder.give(Box::new(move |_| {
+                if !own.waiting().closing {
+                    again(&own);
+                }
+            }));
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let (folder, connection) = folder(directory.path());
+        again(&folder);
+        again(&folder);
+        let thread = run(&folder, connection);
+        for number in 1..=2 {
+            folder.push(batch(number, 0));
+            let reached = folder.progress.subscribe();
+            let folded = async |mut reached: watch::Receiver<Progress>| {
+                reached.wait_for(|now| now.folded >= number.unsigned_abs()).await.is_ok()
+            };
+            assert!(tokio::time::timeout(Duration::from_secs(10), folded(reached)).await.unwrap());
+        }
+        folder.close();
+        assert_eq!(rows(&ended(thread)), 2);
+    }
+
     /// R37: a full disk refuses while it is full, and nothing is lost.
     #[tokio::test]
     async fn a_full_disk_refuses_until_there_is_room() {
@@ -473,7 +535,8 @@ mod tests {
     async fn commits_wait_when_too_much_waits() {
         let directory = tempfile::tempdir().unwrap();
         let (folder, connection) = folder(directory.path());
-        for number in 1..=40 {
+        let count = i64::try_from(WAITING_BYTES_MAX >> 20).unwrap() + 8;
+        for number in 1..=count {
             folder.push(batch(number, 1 << 20));
         }
         let waits = tokio::time::timeout(Duration::from_millis(50), folder.ready());
@@ -482,6 +545,6 @@ mod tests {
         folder.ready().await.unwrap();
         assert!(folder.folded() > 0);
         folder.close();
-        assert_eq!(rows(&ended(thread)), 40);
+        assert_eq!(rows(&ended(thread)), count);
     }
 }

@@ -35,6 +35,7 @@ mod outbox;
 mod prune;
 mod read;
 mod recovery;
+mod rest;
 mod restore;
 mod rows;
 mod save;

@@ -1,10 +1,11 @@
 //! Pruning: old entries become openings, old holds and keys and ended counters go (R33).
 //!
-//! A round is many small steps, each a transaction of its own between two folds. Whatever a
-//! step takes was folded long ago, and no decision asks for it: the accounts in memory and the
-//! log have nothing of it that matters.
+//! A round is many small steps, each a transaction of its own between two folds, and as many
+//! pages as its time allows. Whatever a step takes was folded long ago, and no decision asks for
+//! it: the accounts in memory and the log have nothing of it that matters.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use earmark_core::bounds::TTL_MS_MAX;
 use earmark_core::{CounterKey, Entry, EntryId, Retention, TenantId, TimestampMs};
@@ -13,36 +14,53 @@ use earmark_store::records::{Prune, PruneAt, PrunePart, Pruned};
 use earmark_store::retention::{KEY_EXTRA_MS, Opening, OpeningKey, Openings, fold_entry};
 use earmark_store::rows::{counter_key, read};
 use rusqlite::{Connection, Params, Row, params};
+use tokio::time::Instant;
 
 use crate::error::sqlite;
 use crate::history;
 use crate::rows::{columns, entry_row, select};
 
-/// Entries folded in one step: some 20 ms, in which batches wait in the log.
-const ENTRIES_PER_STEP: i64 = 2_000;
+/// How long a step goes on: batches wait in the log meanwhile. It is longer by a part of what
+/// follows.
+const STEP_TIME: Duration = Duration::from_millis(15);
 
-/// Rows of the other tables looked at in one step.
-const ROWS_PER_STEP: usize = 5_000;
+/// Entries folded together: some 5 to 10 ms.
+const ENTRIES_PER_PAGE: i64 = 2_000;
 
-/// One step of a round.
+/// Rows of the other tables looked at together.
+const ROWS_PER_PAGE: usize = 2_000;
+
+/// One step of a round: pages of one part.
 pub(crate) fn step(connection: &Connection, prune: &Prune) -> Result<Pruned, StoreError> {
+    let began = Instant::now();
     let retention = Retention { catalog: &prune.config.catalog, before: prune.before };
-    let after = prune.at.after.as_deref();
-    // What is not summed yet must not go.
-    if prune.at.part == PrunePart::Entries && history::step(connection)? {
-        return Ok(Pruned { rows: 0, next: Some(PruneAt::default()) });
-    }
     let transaction = connection.unchecked_transaction().map_err(sqlite)?;
-    let pruned = match prune.at.part {
-        PrunePart::Entries => entries(&transaction, retention),
-        PrunePart::Holds => holds(&transaction, retention, after),
-        PrunePart::Keys => keys(&transaction, retention, after),
-        PrunePart::Counters => counters(&transaction, retention, after),
-        PrunePart::Openings => openings(&transaction, retention, after),
-        PrunePart::Usage => usage(&transaction, retention, after),
-    }?;
+    let mut pruned = Pruned { rows: 0, next: Some(prune.at.clone()) };
+    while let Some(at) = &pruned.next
+        && at.part == prune.at.part
+        && began.elapsed() < STEP_TIME
+    {
+        let page = page(&transaction, retention, at)?;
+        pruned = Pruned { rows: pruned.rows + page.rows, next: page.next };
+    }
     transaction.commit().map_err(sqlite)?;
     Ok(pruned)
+}
+
+fn page(
+    transaction: &Connection,
+    retention: Retention<'_>,
+    at: &PruneAt,
+) -> Result<Pruned, StoreError> {
+    let after = at.after.as_deref();
+    match at.part {
+        PrunePart::Entries => entries(transaction, retention),
+        PrunePart::Holds => holds(transaction, retention, after),
+        PrunePart::Keys => keys(transaction, retention, after),
+        PrunePart::Counters => counters(transaction, retention, after),
+        PrunePart::Openings => openings(transaction, retention, after),
+        PrunePart::Usage => usage(transaction, retention, after),
+    }
 }
 
 /// Goes on behind a row of this part, or with the next part when there are no more.
@@ -75,13 +93,21 @@ fn entries(connection: &Connection, retention: Retention<'_>) -> Result<Pruned, 
     let sql = concat!(
         "SELECT ",
         columns!(entry),
-        ", entry_no, tenant_id FROM entry ORDER BY entry_no LIMIT ?1"
+        ", entry_no, tenant_id FROM entry WHERE entry_no <= ?1 ORDER BY entry_no LIMIT ?2"
     );
-    let rows = select(connection, sql, [ENTRIES_PER_STEP], |row| {
+    // What is not summed yet must not go.
+    let summed = history::through(connection)?;
+    let rows = select(connection, sql, [summed, ENTRIES_PER_PAGE], |row| {
         let number: i64 = row.get(18).map_err(sqlite)?;
         let tenant: String = row.get(19).map_err(sqlite)?;
         Ok((number, tenant, entry_row(row)?))
     })?;
+    // Each page begins at the oldest that is left.
+    let again = next(PrunePart::Entries, Some(Vec::new()));
+    let is_whole = rows.len() as u64 == ENTRIES_PER_PAGE.unsigned_abs();
+    if !is_whole && history::sum(connection)?.some {
+        return Ok(Pruned { rows: 0, next: again });
+    }
     let is_old = |(_, _, entry): &(_, _, Entry)| entry.at < retention.before;
     let Some(newest_old) = rows.iter().rposition(is_old) else {
         return Ok(Pruned { rows: 0, next: next(PrunePart::Entries, None) });
@@ -107,8 +133,8 @@ fn entries(connection: &Connection, retention: Retention<'_>) -> Result<Pruned, 
         execute(connection, sql, params![tenant, through.seq, at.0])?;
     }
     let removed = execute(connection, "DELETE FROM entry WHERE entry_no <= ?1", [last])?;
-    let more = old.len() == rows.len();
-    let next = if more { Some(PruneAt::default()) } else { next(PrunePart::Entries, None) };
+    let more = is_whole && old.len() == rows.len();
+    let next = if more { again } else { next(PrunePart::Entries, None) };
     Ok(Pruned { rows: removed as u64, next })
 }
 
@@ -180,7 +206,7 @@ fn holds(
     let sql = "SELECT hold_id, tenant_id, created_ms < ?3, \
                created_ms < ?3 AND state <> 'open' AND ended_ms < ?4 FROM hold \
                WHERE (hold_id, tenant_id) > (?1, ?2) ORDER BY hold_id, tenant_id LIMIT ?5";
-    let page = i64::try_from(ROWS_PER_STEP).unwrap_or(i64::MAX);
+    let page = i64::try_from(ROWS_PER_PAGE).unwrap_or(i64::MAX);
     let made_before = retention.before.0.saturating_sub(TTL_MS_MAX);
     let places = params![id, tenant, made_before, retention.before.0, page];
     let rows = select(connection, sql, places, |row| {
@@ -194,7 +220,7 @@ fn holds(
         let sql = "DELETE FROM hold WHERE hold_id = ?1 AND tenant_id = ?2";
         removed += execute(connection, sql, [id, tenant])? as u64;
     }
-    let goes_on = rows.len() == ROWS_PER_STEP && rows.iter().any(|(_, is_old, _)| *is_old);
+    let goes_on = rows.len() == ROWS_PER_PAGE && rows.iter().any(|(_, is_old, _)| *is_old);
     let last = rows.last().filter(|_| goes_on);
     let after = last.map(|((id, tenant), _, _)| vec![id.clone(), tenant.clone()]);
     Ok(Pruned { rows: removed, next: next(PrunePart::Holds, after) })
@@ -209,7 +235,7 @@ fn keys(
     let [tenant, key] = behind(after)?;
     let sql = "SELECT tenant_id, key, created_ms < ?3 FROM idempotency_key \
                WHERE (tenant_id, key) > (?1, ?2) ORDER BY tenant_id, key LIMIT ?4";
-    let page = i64::try_from(ROWS_PER_STEP).unwrap_or(i64::MAX);
+    let page = i64::try_from(ROWS_PER_PAGE).unwrap_or(i64::MAX);
     let before = retention.before.0.saturating_sub(KEY_EXTRA_MS);
     let rows = select(connection, sql, params![tenant, key, before, page], |row| {
         let key: (String, String) = (row.get(0).map_err(sqlite)?, row.get(1).map_err(sqlite)?);
@@ -220,7 +246,7 @@ fn keys(
         let sql = "DELETE FROM idempotency_key WHERE tenant_id = ?1 AND key = ?2";
         removed += execute(connection, sql, [tenant, key])? as u64;
     }
-    let last = rows.last().filter(|_| rows.len() == ROWS_PER_STEP);
+    let last = rows.last().filter(|_| rows.len() == ROWS_PER_PAGE);
     let after = last.map(|((tenant, key), _)| vec![tenant.clone(), key.clone()]);
     Ok(Pruned { rows: removed, next: next(PrunePart::Keys, after) })
 }
@@ -236,7 +262,7 @@ fn counters(
     let sql = "SELECT tenant_id, limit_name, dimensions, window FROM counter \
                WHERE (tenant_id, limit_name, dimensions, window) > (?1, ?2, ?3, ?4) \
                ORDER BY tenant_id, limit_name, dimensions, window LIMIT ?5";
-    let page = i64::try_from(ROWS_PER_STEP).unwrap_or(i64::MAX);
+    let page = i64::try_from(ROWS_PER_PAGE).unwrap_or(i64::MAX);
     let rows = select(connection, sql, params![tenant, limit, dimensions, window, page], four)?;
     let mut removed = 0;
     for [tenant, limit, dimensions, window] in &rows {
@@ -258,7 +284,7 @@ fn counters(
             execute(connection, sql, [tenant, limit, window])?;
         }
     }
-    let last = rows.last().filter(|_| rows.len() == ROWS_PER_STEP);
+    let last = rows.last().filter(|_| rows.len() == ROWS_PER_PAGE);
     Ok(Pruned { rows: removed, next: next(PrunePart::Counters, last.map(|key| key.to_vec())) })
 }
 
@@ -279,7 +305,7 @@ fn openings(
                WHERE figure = 'counter' \
                AND (tenant_id, limit_name, dimensions, window, slice) > (?1, ?2, ?3, ?4, ?5) \
                ORDER BY tenant_id, limit_name, dimensions, window, slice LIMIT ?6";
-    let page = i64::try_from(ROWS_PER_STEP).unwrap_or(i64::MAX);
+    let page = i64::try_from(ROWS_PER_PAGE).unwrap_or(i64::MAX);
     let places = params![tenant, limit, dimensions, window, slice, page];
     let rows = select(connection, sql, places, |row| {
         let numbers: (i64, i64) = (row.get(4).map_err(sqlite)?, row.get(5).map_err(sqlite)?);
@@ -296,7 +322,7 @@ fn openings(
             removed += execute(connection, sql, key)? as u64;
         }
     }
-    let last = rows.last().filter(|_| rows.len() == ROWS_PER_STEP);
+    let last = rows.last().filter(|_| rows.len() == ROWS_PER_PAGE);
     let after = last.map(|(key, (slice, _))| {
         let mut after = key.to_vec();
         after.push(slice.to_string());
@@ -316,7 +342,7 @@ fn usage(
     let sql = "SELECT tenant_id, meter, hour_ms FROM usage_by_hour \
                WHERE (tenant_id, meter, hour_ms) > (?1, ?2, ?3) \
                ORDER BY tenant_id, meter, hour_ms LIMIT ?4";
-    let page = i64::try_from(ROWS_PER_STEP).unwrap_or(i64::MAX);
+    let page = i64::try_from(ROWS_PER_PAGE).unwrap_or(i64::MAX);
     let rows = select(connection, sql, params![tenant, meter, hour, page], |row| {
         let key: (String, String) = (row.get(0).map_err(sqlite)?, row.get(1).map_err(sqlite)?);
         Ok((key, row.get::<_, i64>(2).map_err(sqlite)?))
@@ -326,7 +352,7 @@ fn usage(
         let sql = "DELETE FROM usage_by_hour WHERE tenant_id = ?1 AND meter = ?2 AND hour_ms = ?3";
         removed += execute(connection, sql, params![tenant, meter, hour])? as u64;
     }
-    let last = rows.last().filter(|_| rows.len() == ROWS_PER_STEP);
+    let last = rows.last().filter(|_| rows.len() == ROWS_PER_PAGE);
     let after =
         last.map(|((tenant, meter), hour)| vec![tenant.clone(), meter.clone(), hour.to_string()]);
     Ok(Pruned { rows: removed, next: next(PrunePart::Usage, after) })
@@ -358,4 +384,65 @@ pub(crate) fn opening_page(
     let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     let places = params![tenant.as_str(), number(count), number(skip)];
     select(connection, sql, places, opening_row)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// So many entries at one, then at another time.
+    fn tables(old: i64, young: i64) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("../migrations/0001_first.sql")).unwrap();
+        let sql = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) \
+                   INSERT INTO entry (entry_no, tenant_id, seq, line, previous, at_ms, kind, \
+                                      meter, amount, late, overrun) \
+                   SELECT i, 'acme', i, 0, i - 1, iif(i <= ?2, 1000, 5000), 'charge', \
+                          'messages', 1, 0, 0 FROM n";
+        connection.execute(sql, [old + young, old]).unwrap();
+        connection
+    }
+
+    fn entries_and_sum(connection: &Connection) -> (i64, i64) {
+        let sql = "SELECT (SELECT count(*) FROM entry), \
+                          (SELECT coalesce(sum(used), 0) FROM usage_by_hour)";
+        connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+    }
+
+    fn prune(connection: &Connection) -> Prune {
+        let config = Arc::new(crate::config::load(connection).unwrap());
+        Prune { before: TimestampMs(2_000), config, at: PruneAt::default() }
+    }
+
+    fn still_entries(pruned: Pruned) -> Option<PruneAt> {
+        pruned.next.filter(|next| next.part == PrunePart::Entries)
+    }
+
+    /// A store that is busy adds entries faster than a step sums them.
+    #[test]
+    fn what_is_old_goes_however_many_entries_are_not_summed() {
+        let connection = tables(3_000, 100_000);
+        connection.execute("UPDATE history SET through = 3000", []).unwrap();
+        let mut prune = prune(&connection);
+        while let Some(next) = still_entries(step(&connection, &prune).unwrap()) {
+            prune.at = next;
+        }
+        assert_eq!(entries_and_sum(&connection).0, 100_000);
+        assert!(entries_and_sum(&connection).1 < 100_000, "summing has its own time");
+    }
+
+    #[test]
+    fn no_entry_goes_before_it_is_summed() {
+        let connection = tables(50_000, 10);
+        let mut prune = prune(&connection);
+        while let Some(next) = still_entries(step(&connection, &prune).unwrap()) {
+            let (left, summed) = entries_and_sum(&connection);
+            assert!(50_010 - left <= summed, "{left} left, {summed} summed");
+            prune.at = next;
+        }
+        assert_eq!(entries_and_sum(&connection).0, 10);
+        assert_eq!(history::through(&connection).unwrap(), 50_010);
+    }
 }

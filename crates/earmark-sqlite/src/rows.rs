@@ -107,15 +107,16 @@ pub(crate) fn damaged(what: &str) -> StoreError {
 pub(crate) struct Chain {
     /// Number of the newest entry, 0 for none.
     pub(crate) last_entry: i64,
-    /// Id of the newest hold, empty for none.
-    pub(crate) last_hold: String,
+    /// The newest hold.
+    pub(crate) last_hold: Option<HoldId>,
     /// The last batch that wrote something of the tenant, 0 for none since it was loaded.
     pub(crate) written_in: u64,
 }
 
 /// Reads `last_entry, last_hold` from column `at` on.
 pub(crate) fn chain_row(row: &Row<'_>, at: usize) -> RowResult<Chain> {
-    Ok(Chain { last_entry: get(row, at)?, last_hold: get(row, at + 1)?, written_in: 0 })
+    let last_hold = hold_or_none(text(row, at + 1)?)?;
+    Ok(Chain { last_entry: get(row, at)?, last_hold, written_in: 0 })
 }
 
 /// Reads `columns!(tenant)` from column `at` on.
@@ -185,7 +186,12 @@ pub(crate) fn hold_row(row: &Row<'_>) -> RowResult<Hold> {
 
 /// The tenant's hold before the one of a `columns!(hold)` row, if there was one.
 pub(crate) fn previous_hold(row: &Row<'_>) -> RowResult<Option<HoldId>> {
-    Some(text(row, 13)?).filter(|previous| !previous.is_empty()).map(read).transpose()
+    hold_or_none(text(row, 13)?)
+}
+
+/// Reads a hold's id, empty for none.
+fn hold_or_none(id: &str) -> RowResult<Option<HoldId>> {
+    Some(id).filter(|id| !id.is_empty()).map(read).transpose()
 }
 
 /// Reads `columns!(grant)`.

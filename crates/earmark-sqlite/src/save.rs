@@ -1,8 +1,8 @@
 //! Saving: final row states of a batch, as images for log and tables.
 
 use earmark_core::{
-    Account, Changes, Counter, CounterKey, Entry, Event, Grant, Hold, KeyRow, RowChange, Tenant,
-    TenantChange,
+    Account, Changes, Counter, CounterKey, Entry, Event, Grant, Hold, HoldId, KeyRow, RowChange,
+    Tenant, TenantChange,
 };
 use earmark_store::outbox::event_id;
 use earmark_store::records::HoldStateFilter;
@@ -30,6 +30,10 @@ pub(crate) fn save(
     let Some(changes) = account.changes() else { return };
     let mut saver = Saver { bytes, tenant: account.id.as_str(), chain };
     saver.changes(account, &changes, next);
+}
+
+fn id_or_empty(id: Option<HoldId>) -> String {
+    id.map(|id| id.to_string()).unwrap_or_default()
 }
 
 struct Saver<'s> {
@@ -95,7 +99,7 @@ impl Saver<'_> {
                 &row.last.0,
                 &row.open_holds,
                 &self.chain.last_entry,
-                &self.chain.last_hold,
+                &id_or_empty(self.chain.last_hold),
             ],
         );
     }
@@ -150,8 +154,7 @@ impl Saver<'_> {
 
     fn hold(&mut self, row: &Hold, is_stored: bool) {
         let id = row.id.to_string();
-        let previous =
-            (!is_stored).then(|| std::mem::replace(&mut self.chain.last_hold, id.clone()));
+        let previous = (!is_stored).then(|| id_or_empty(self.chain.last_hold.replace(row.id)));
         put_row(
             self.bytes,
             Table::Hold,

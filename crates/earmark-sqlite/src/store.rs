@@ -31,11 +31,11 @@ pub struct OpenOptions {
     pub clock: Arc<dyn Clock>,
     /// Whether a directory without a store gets one; otherwise that is an error.
     pub create: bool,
-    /// Memory for accounts that were used recently, in bytes, estimated.
+    /// Memory for accounts that were used before, in bytes, estimated.
     pub cache_bytes: usize,
 }
 
-/// Some 70,000 tenants of a few limits.
+/// About a million tenants of one limit.
 const CACHE_BYTES: usize = 256 << 20;
 
 impl OpenOptions {
@@ -338,13 +338,20 @@ impl Records for SqliteStore {
     ) -> BoxFuture<'_, Result<Vec<(TimestampMs, i64)>, StoreError>> {
         Box::pin(async move {
             self.writing()?.folder.reach_all().await?;
-            while self.sum_usage().await? {}
+            // Up to what was there by now: on a busy store there is always more.
+            let newest = self.read(|connection| history::newest_entry(connection)).await?;
+            loop {
+                let summed = self.change(history::step).await?;
+                if !summed.more || newest <= summed.through {
+                    break;
+                }
+            }
             self.read(move |connection| history::hours(connection, &query)).await
         })
     }
 
     fn sum_usage(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(self.change(history::step))
+        Box::pin(self.change(|connection| history::step(connection).map(|summed| summed.more)))
     }
 
     fn prune(&self, prune: Prune) -> BoxFuture<'_, Result<Pruned, StoreError>> {

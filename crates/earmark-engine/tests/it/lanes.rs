@@ -75,12 +75,33 @@ async fn a_busy_tenant_is_tried_again_in_its_order_and_holds_up_no_answer() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_stays_busy_is_refused_alone() {
+async fn a_tenant_that_stays_busy_is_refused_alone_at_its_deadline() {
     let world = World::open().await;
-    world.stage.busy("acme", CONFLICT_RETRIES_MAX + 1);
-    let outcomes = world.batch([("acme", charge(1)), ("beta", charge(1))]).await;
-    assert_eq!(outcomes[0], Err(CallError::StoreUnavailable));
+    world.stage.busy("acme", u32::MAX);
+    let brief = Some(Duration::from_millis(50));
+    let commands = [("acme", charge(1)), ("beta", charge(1))];
+    let outcomes = world.together_within(commands, brief).await;
+    assert_eq!(outcomes[0], Err(CallError::DeadlineExceeded));
     assert!(outcomes[1].is_ok());
+    world.stage.calm();
     assert_eq!(world.messages("acme").await, (0, 0));
     world.call("acme", charge(1)).await.unwrap();
+}
+
+/// Others may keep it for long, and nobody is refused for that.
+#[tokio::test]
+async fn a_tenant_that_is_busy_often_gets_its_turn() {
+    let world = World::open().await;
+    world.stage.busy("acme", 4 * CONFLICT_RETRIES_MAX);
+    let outcomes = world.batch([("acme", charge(1)), ("beta", charge(1))]).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn an_engine_that_closes_does_not_wait_for_a_busy_tenant() {
+    let world = World::open().await;
+    world.stage.busy("acme", u32::MAX);
+    let call = world.send_within("acme", charge(1), Some(Duration::from_secs(3_600)));
+    world.quota.close().await;
+    assert_eq!(call.outcome().await, Err(CallError::StoreUnavailable));
 }

@@ -21,7 +21,9 @@ async fn usage_and_books_are_the_same_after_pruning_and_calls_go_on() {
     let usage = || Command::new(Operation::Usage { dimensions: Default::default() });
     let before = world.call("acme", usage()).await.unwrap();
     let entries = world.kinds("acme").await.len();
-    assert!(world.quota.prune(Duration::from_secs(30 * 24 * 3_600)).await.unwrap() > 0);
+    let rows = world.quota.prune(Duration::from_secs(30 * 24 * 3_600)).await.unwrap();
+    assert!(rows > 0);
+    assert_eq!(world.seen.pruned(), rows);
     let after = world.call("acme", usage()).await.unwrap();
     assert_eq!(before.limits, after.limits);
     assert!(world.kinds("acme").await.len() < entries);

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use earmark_core::{
     Account, Counter, CounterKey, DimensionKey, EventKind, Loaded, Need, TenantId, TimestampMs,
 };
+use earmark_store::bucket::{BUCKETS, bucket_of};
 use earmark_store::memory::{CommitFault, Faults, MemoryStore, MemoryTxn};
 use earmark_store::outbox::Outbox;
 use earmark_store::records::{
@@ -62,12 +63,16 @@ struct Script {
     holds_asked: usize,
     /// How many holds one commit has changed at most.
     holds_changed_max: usize,
+    /// How many transactions are open, and were at most.
+    open: usize,
+    open_max: usize,
 }
 
 /// The store and its script. Clones share both.
 #[derive(Clone)]
 pub(crate) struct Stage {
     pub(crate) store: MemoryStore,
+    buckets: usize,
     script: Arc<Mutex<Script>>,
     /// How many commits may pass the gate, counted from the first.
     passes: Arc<watch::Sender<u64>>,
@@ -80,11 +85,22 @@ impl Stage {
     pub(crate) fn new(store: MemoryStore) -> Self {
         Self {
             store,
+            buckets: 1,
             script: Arc::default(),
             passes: Arc::new(watch::channel(u64::MAX).0),
             arrived: Arc::new(watch::channel(0).0),
             looks: Arc::new(watch::channel((0, 0)).0),
         }
+    }
+
+    /// The same with tenants in the 64 buckets of a store that many nodes share.
+    pub(crate) fn in_buckets(store: MemoryStore) -> Self {
+        Self { buckets: BUCKETS, ..Self::new(store) }
+    }
+
+    /// How many transactions were open at once at most.
+    pub(crate) fn open_max(&self) -> usize {
+        self.script().open_max
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {
@@ -234,12 +250,43 @@ pub(crate) struct StageTxn {
     inner: MemoryTxn,
     accounts: Vec<Option<Box<Account>>>,
     stage: Stage,
+    open: Open,
+}
+
+/// Counts a transaction while it is open.
+struct Open(Stage);
+
+impl Open {
+    fn new(stage: Stage) -> Self {
+        let mut script = stage.script();
+        script.open += 1;
+        script.open_max = script.open_max.max(script.open);
+        drop(script);
+        Self(stage)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.script().open -= 1;
+    }
 }
 
 impl Store for Stage {
     type Txn = StageTxn;
 
+    fn buckets(&self) -> usize {
+        self.buckets
+    }
+
+    fn bucket_of(&self, tenant: &TenantId) -> usize {
+        if self.buckets == 1 { 0 } else { bucket_of(tenant) }
+    }
+
     async fn begin(&self, need: BatchNeed) -> Result<StageTxn, StoreError> {
+        let mut buckets = need.tenants.iter().map(|(tenant, _)| self.bucket_of(tenant));
+        let first = buckets.next();
+        assert!(buckets.all(|bucket| Some(bucket) == first), "a batch is of one bucket");
         let (damage, panics) = {
             let mut script = self.script();
             script.begun += 1;
@@ -265,7 +312,8 @@ impl Store for Stage {
                 **account = self.broken(&mut inner, account, need, damage).await;
             }
         }
-        Ok(StageTxn { inner, accounts, stage: self.clone() })
+        let open = Open::new(self.clone());
+        Ok(StageTxn { inner, accounts, stage: self.clone(), open })
     }
 
     async fn was_committed(&self, batch: u128, tenant: &TenantId) -> Result<bool, StoreError> {
@@ -306,7 +354,7 @@ impl Txn for StageTxn {
     }
 
     async fn commit(self, batch: u128, accounts: Vec<Box<Account>>) -> Result<(), CommitError> {
-        let Self { inner, stage, .. } = self;
+        let Self { inner, stage, open: _open, .. } = self;
         if accounts.iter().all(|account| account.changes().is_none()) {
             return inner.commit(batch, accounts).await;
         }

@@ -43,6 +43,7 @@ pub(crate) type CallOutcome = Result<Answer, CallError>;
 pub(crate) struct Seen {
     answered: Mutex<Vec<(&'static str, bool)>>,
     faulted: Mutex<Vec<TenantId>>,
+    pruned: Mutex<u64>,
 }
 
 impl Observe for Seen {
@@ -53,6 +54,10 @@ impl Observe for Seen {
     fn faulted(&self, tenant: &TenantId) {
         self.faulted.lock().unwrap().push(tenant.clone());
     }
+
+    fn pruned(&self, rows: u64) {
+        *self.pruned.lock().unwrap() += rows;
+    }
 }
 
 impl Seen {
@@ -60,6 +65,11 @@ impl Seen {
     pub(crate) fn done(&self, operation: &str) -> usize {
         let answered = self.answered.lock().unwrap();
         answered.iter().filter(|(name, well)| *name == operation && *well).count()
+    }
+
+    /// Rows that pruning took away.
+    pub(crate) fn pruned(&self) -> u64 {
+        *self.pruned.lock().unwrap()
     }
 
     pub(crate) fn faulted(&self) -> Vec<String> {
@@ -82,7 +92,10 @@ impl World {
 
     pub(crate) async fn with(options: EngineOptions) -> Self {
         let clock = ManualClock::at("2026-11-05T10:00:00Z".parse().unwrap());
-        let stage = Stage::new(MemoryStore::new(clock.clone()));
+        Self::over(Stage::new(MemoryStore::new(clock.clone())), clock, options).await
+    }
+
+    pub(crate) async fn over(stage: Stage, clock: ManualClock, options: EngineOptions) -> Self {
         let seen = Arc::new(Seen::default());
         let options = EngineOptions { observe: seen.clone(), ..options };
         let quota = Quota::open(stage.clone(), options).await.unwrap();

@@ -37,6 +37,7 @@ pub struct Metrics {
     overrun: Family<AmountLabels, Counter>,
     faults: Counter,
     busy: Counter,
+    pruned: Counter,
     batch_commands: Histogram,
     batch_tenants: Histogram,
     queue_wait: Histogram,
@@ -61,6 +62,7 @@ impl Metrics {
             overrun: Family::default(),
             faults: Counter::default(),
             busy: Counter::default(),
+            pruned: Counter::default(),
             batch_commands: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             batch_tenants: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             queue_wait: times(),
@@ -110,6 +112,7 @@ impl Metrics {
             "Committing a batch that wrote something",
             self.commit.clone(),
         );
+        catalogue.add("pruned_rows", "Rows that retention has taken away", self.pruned.clone());
     }
 
     fn register_server(&mut self) {
@@ -241,6 +244,10 @@ impl Observe for Metrics {
 
     fn faulted(&self, _: &TenantId) {
         self.faults.inc();
+    }
+
+    fn pruned(&self, rows: u64) {
+        self.pruned.inc_by(rows);
     }
 }
 

@@ -55,3 +55,10 @@ mod without_memory {
 
     earmark_store::conformance_tests!(Sqlite<0>);
 }
+
+/// Most accounts rest: what is kept of them must be as good as what is in the tables.
+mod at_rest {
+    use super::*;
+
+    earmark_store::conformance_tests!(Sqlite<{ 8 << 10 }>);
+}
