@@ -9,6 +9,7 @@ use earmark_store::records::{
 use earmark_store::retention::opening_entry;
 use earmark_store::rows::read;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::load::sql::clock;
 use crate::prune;
@@ -38,8 +39,9 @@ pub(crate) fn bucket(tenant: &TenantId) -> i16 {
 
 /// The time: a test's, or the server's.
 pub(crate) async fn now(session: &Session, clock_ms: Option<i64>) -> Result<TimestampMs, StoreError> {
-    let now = session.select(concat!("SELECT ", clock!(1)), &[&clock_ms], |row| time(row, 0));
-    now.await?.pop().ok_or_else(|| StoreError::Damaged("no time".into()))
+    let sql = concat!("SELECT ", clock!(1));
+    let now = session.select(sql, &[&clock_ms], |row| time(row, 0)).await?.pop();
+    now.ok_or_else(|| StoreError::Damaged("no time".into()))
 }
 
 pub(crate) async fn tenants(
@@ -91,7 +93,7 @@ pub(crate) async fn holds(session: &Session, query: &HoldQuery) -> Result<HoldPa
     let state = query.state.map(HoldStateFilter::as_str);
     let (before, limit) = (query.before.map(|id| id.to_string()), page_limit(query.count));
     let (bucket, tenant) = (bucket(&query.tenant), query.tenant.as_str());
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+    let params: [&(dyn ToSql + Sync); 5] =
         [&bucket, &tenant, &state, &before, &limit];
     let mut holds = session.select(sql, &params, |row| hold_row(row, 0)).await?;
     let more = cut(&mut holds, query.count);
@@ -119,7 +121,7 @@ pub(crate) async fn entries(
     let before = query.before.map_or(end, |place| place.entry);
     let (bucket, tenant) = (bucket(&query.tenant), query.tenant.as_str());
     let limit = page_limit(query.count);
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+    let params: [&(dyn ToSql + Sync); 6] =
         [&bucket, &tenant, &before.seq, &before.line, &query.user, &limit];
     page.entries = session.select(sql, &params, |row| entry_row(row, 0)).await?;
     if cut(&mut page.entries, query.count) {
@@ -168,8 +170,9 @@ pub(crate) async fn due_tenants(
                ORDER BY tenant_id LIMIT $3";
     let now = now(session, clock_ms).await?;
     let (after, limit) = (after.map_or("", TenantId::as_str), page_limit(count));
-    let found = session.select(sql, &[&now.0, &after, &limit], |row| read(text(row, 0)?));
-    let mut tenants: Vec<TenantId> = found.await?;
+    let params: [&(dyn ToSql + Sync); 3] = [&now.0, &after, &limit];
+    let mut tenants: Vec<TenantId> =
+        session.select(sql, &params, |row| read(text(row, 0)?)).await?;
     let more = cut(&mut tenants, count);
     let next = tenants.last().filter(|_| more).cloned();
     Ok(DuePage { tenants, next })
@@ -185,7 +188,7 @@ pub(crate) async fn books(
 
 async fn books_in(session: &Session, tenant: &TenantId) -> Result<Option<Books>, StoreError> {
     let (bucket, id) = (bucket(tenant), tenant.as_str());
-    let of: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&bucket, &id];
+    let of: [&(dyn ToSql + Sync); 2] = [&bucket, &id];
     let sql = concat!(
         "SELECT ",
         columns!(tenant),
@@ -228,7 +231,7 @@ pub(crate) async fn hourly(
                AND meter = $3 AND hour_ms >= $4 AND hour_ms < $5 AND used <> 0 ORDER BY hour_ms";
     let (bucket, tenant) = (bucket(&query.tenant), query.tenant.as_str());
     let meter = query.meter.as_str();
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+    let params: [&(dyn ToSql + Sync); 5] =
         [&bucket, &tenant, &meter, &query.from.0, &query.to.0];
     session.select(sql, &params, |row| Ok((time(row, 0)?, get(row, 1)?))).await
 }
