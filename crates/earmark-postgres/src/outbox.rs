@@ -410,10 +410,7 @@ const fn page_sql(by_state: bool, by_tenant: bool) -> &'static str {
     }
 }
 
-pub(crate) async fn events(
-    session: &Session,
-    query: &EventQuery,
-) -> Result<EventPage, StoreError> {
+pub(crate) async fn events(session: &Session, query: &EventQuery) -> Result<EventPage, StoreError> {
     let sql = page_sql(query.state.is_some(), query.tenant.is_some());
     let limit = i64::try_from(query.count).unwrap_or(i64::MAX - 1) + 1;
     let values: [&(dyn ToSql + Sync); 4] = [

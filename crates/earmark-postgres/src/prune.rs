@@ -214,7 +214,16 @@ async fn add_opening(
                ON CONFLICT (bucket, tenant_id, figure, limit_name, dimensions, \"window\", slice, \
                grant_id) DO UPDATE SET amount = o.amount + excluded.amount";
     let values: [&(dyn ToSql + Sync); 11] = [
-        &bucket, &tenant, &figure, &limit, &dimensions, &window, &slice, &grant, &long, &meter,
+        &bucket,
+        &tenant,
+        &figure,
+        &limit,
+        &dimensions,
+        &window,
+        &slice,
+        &grant,
+        &long,
+        &meter,
         &opening.amount,
     ];
     session.execute(sql, &values).await.map(|_| ())
@@ -269,17 +278,10 @@ async fn two_columns(
     delete: &'static str,
     times: [i64; 2],
 ) -> Result<Taken, StoreError> {
-    let read_row = |row: &Row| {
-        Ok((text(row, 0)?.to_owned(), text(row, 1)?.to_owned(), get::<bool>(row, 2)?))
-    };
-    let params: [&(dyn ToSql + Sync); 6] = [
-        &place.bucket,
-        &place.text(0),
-        &place.text(1),
-        &times[0],
-        &times[1],
-        &ROWS_PER_STEP,
-    ];
+    let read_row =
+        |row: &Row| Ok((text(row, 0)?.to_owned(), text(row, 1)?.to_owned(), get::<bool>(row, 2)?));
+    let params: [&(dyn ToSql + Sync); 6] =
+        [&place.bucket, &place.text(0), &place.text(1), &times[0], &times[1], &ROWS_PER_STEP];
     let rows = session.select(look, &params, read_row).await?;
     let going = rows.iter().filter(|(_, _, goes)| *goes);
     let (tenants, keys): (Vec<&str>, Vec<&str>) =
@@ -431,8 +433,8 @@ async fn usage(
     session.execute(sql, &[&place.bucket, &COMMITS_KEPT_MS]).await?;
     let sql = "DELETE FROM usage_by_hour WHERE ctid = ANY(ARRAY(SELECT ctid FROM usage_by_hour \
                WHERE bucket = $1 AND hour_ms < $2 LIMIT $3))";
-    let hour = retention.before.0.div_euclid(3_600_000) * 3_600_000;
-    let removed = session.execute(sql, &[&place.bucket, &hour, &ROWS_PER_STEP]).await?;
+    let params: [&(dyn ToSql + Sync); 3] = [&place.bucket, &retention.before.0, &ROWS_PER_STEP];
+    let removed = session.execute(sql, &params).await?;
     let is_full = i64::try_from(removed).is_ok_and(|removed| removed >= ROWS_PER_STEP);
     Ok(Taken { rows: removed, last: is_full.then(Vec::new) })
 }

@@ -38,7 +38,10 @@ pub(crate) fn bucket(tenant: &TenantId) -> i16 {
 }
 
 /// The time: a test's, or the server's.
-pub(crate) async fn now(session: &Session, clock_ms: Option<i64>) -> Result<TimestampMs, StoreError> {
+pub(crate) async fn now(
+    session: &Session,
+    clock_ms: Option<i64>,
+) -> Result<TimestampMs, StoreError> {
     let sql = concat!("SELECT ", clock!(1));
     let now = session.select(sql, &[&clock_ms], |row| time(row, 0)).await?.pop();
     now.ok_or_else(|| StoreError::Damaged("no time".into()))
@@ -59,7 +62,8 @@ pub(crate) async fn tenants(
     let after = query.after.as_ref().map_or("", TenantId::as_str);
     let (plan, limit) = (query.plan.as_ref().map(PlanName::as_str), page_limit(query.count));
     let read_row = |row: &Row| Ok((read::<TenantId>(text(row, 0)?)?, tenant_row(row, 1)?));
-    let mut tenants = session.select(sql, &[&after, &query.prefix, &plan, &limit], read_row).await?;
+    let mut tenants =
+        session.select(sql, &[&after, &query.prefix, &plan, &limit], read_row).await?;
     let more = cut(&mut tenants, query.count);
     let next = tenants.last().filter(|_| more).map(|(id, _)| id.clone());
     Ok(TenantPage { tenants, next })
@@ -93,8 +97,7 @@ pub(crate) async fn holds(session: &Session, query: &HoldQuery) -> Result<HoldPa
     let state = query.state.map(HoldStateFilter::as_str);
     let (before, limit) = (query.before.map(|id| id.to_string()), page_limit(query.count));
     let (bucket, tenant) = (bucket(&query.tenant), query.tenant.as_str());
-    let params: [&(dyn ToSql + Sync); 5] =
-        [&bucket, &tenant, &state, &before, &limit];
+    let params: [&(dyn ToSql + Sync); 5] = [&bucket, &tenant, &state, &before, &limit];
     let mut holds = session.select(sql, &params, |row| hold_row(row, 0)).await?;
     let more = cut(&mut holds, query.count);
     let next = holds.last().filter(|_| more).map(|hold| hold.id);
@@ -217,7 +220,7 @@ async fn books_in(session: &Session, tenant: &TenantId) -> Result<Option<Books>,
     let open_holds = session.select(sql, &of, |row| hold_row(row, 0)).await?;
     let opened = prune::opened(session, tenant).await?.map_or(0, |(seq, _)| seq);
     // What was committed by now, whatever comes while it is read.
-    let entry = EntryId { seq: row.seq.saturating_add(1), line: i64::MIN };
+    let entry = EntryId { seq: row.seq, line: i64::MAX };
     let ledger = (row.seq > 0).then_some(EntryPlace { entry, position: 0 });
     Ok(Some(Books { tenant: row, counters, grants, open_holds, ledger, opened }))
 }
@@ -231,8 +234,7 @@ pub(crate) async fn hourly(
                AND meter = $3 AND hour_ms >= $4 AND hour_ms < $5 AND used <> 0 ORDER BY hour_ms";
     let (bucket, tenant) = (bucket(&query.tenant), query.tenant.as_str());
     let meter = query.meter.as_str();
-    let params: [&(dyn ToSql + Sync); 5] =
-        [&bucket, &tenant, &meter, &query.from.0, &query.to.0];
+    let params: [&(dyn ToSql + Sync); 5] = [&bucket, &tenant, &meter, &query.from.0, &query.to.0];
     session.select(sql, &params, |row| Ok((time(row, 0)?, get(row, 1)?))).await
 }
 

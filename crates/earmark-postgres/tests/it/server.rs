@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a server may take to answer for the first time.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -60,7 +60,8 @@ impl Server {
         let all = fs::read_to_string(&configuration).unwrap() + SETTINGS;
         fs::write(&configuration, all).unwrap();
         // The shell ends the server when nobody holds the other end of its input any more.
-        let script = r#""$0" -D "$1" -k "$2" </dev/null & cat >/dev/null; kill -INT $!; wait; rm -rf "$2""#;
+        let script =
+            r#""$0" -D "$1" -k "$2" </dev/null & cat >/dev/null; kill -INT $!; wait; rm -rf "$2""#;
         let mut watch = Command::new("sh");
         watch.args(["-c", script]).arg(bin.join("postgres")).arg(&data).arg(&directory);
         watch.current_dir(&directory).stdin(Stdio::piped());
@@ -72,16 +73,16 @@ impl Server {
     }
 
     fn wait(&self, bin: &Path) {
-        let began = Instant::now();
-        loop {
+        let pause = Duration::from_millis(50);
+        for _ in 0..START_MAX.as_millis() / pause.as_millis() {
             let mut ready = Command::new(bin.join("pg_isready"));
             ready.arg("-q").arg("-h").arg(&self.directory);
             if ready.status().unwrap().success() {
                 return;
             }
-            assert!(began.elapsed() < START_MAX, "PostgreSQL does not start");
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(pause);
         }
+        panic!("PostgreSQL does not start");
     }
 }
 
@@ -112,8 +113,11 @@ fn binaries() -> PathBuf {
     let packaged = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut packaged: Vec<_> = packaged.map(|version| version.path().join("bin")).collect();
     packaged.sort();
-    std::env::split_paths(&on_path)
+    let initdb = std::env::split_paths(&on_path)
         .chain(packaged.into_iter().rev())
-        .find(|directory| directory.join("initdb").exists())
-        .expect("PostgreSQL's initdb: install the package postgresql, as `cargo xtask test` does")
+        .map(|directory| directory.join("initdb"))
+        .find(|initdb| initdb.exists())
+        .expect("PostgreSQL's initdb: install the package postgresql, as `cargo xtask test` does");
+    // On the path there may be a link to it, and to none of the others.
+    fs::canonicalize(initdb).unwrap().parent().unwrap().to_owned()
 }
