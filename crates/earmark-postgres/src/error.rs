@@ -74,7 +74,9 @@ pub enum OpenError {
 
 impl From<tokio_postgres::Error> for OpenError {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Server(explain(&error))
+        let why = explain(&error);
+        // The driver's words: it has no code for a host that was passed over.
+        if why.contains("does not allow writes") { Self::ReadOnly } else { Self::Server(why) }
     }
 }
 
