@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use earmark_engine::{EngineOptions, Quota};
 use earmark_server::{Metrics, ServerOptions};
-use earmark_sqlite::{OpenError, OpenOptions, SqliteStore};
+use earmark_sqlite::OpenError;
 use earmark_store::clock::{Clock, SystemClock};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
@@ -17,7 +17,8 @@ use tower::ServiceExt;
 
 use crate::data_dir::ServerFile;
 use crate::settings::Settings;
-use crate::{data_dir, pinned};
+use crate::stores::{OpenStore, StoreSetting};
+use crate::{data_dir, pinned, stores};
 
 /// Longest reply that is read: a page of a thousand entries stays far below.
 const REPLY_BYTES_MAX: usize = 64 << 20;
@@ -39,7 +40,7 @@ enum Way {
 impl Client {
     /// Opens the data directory, or finds the server that has it open.
     pub(crate) async fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let store = match find(settings)? {
+        let store = match find(settings).await? {
             Found::Store(store) => store,
             Found::Server(server) => {
                 let mut http = reqwest::Client::builder()
@@ -60,7 +61,7 @@ impl Client {
             ledger_retention: Some(settings.ledger_retention),
             ..EngineOptions::default()
         };
-        let quota = Quota::open(store, options).await?;
+        let quota = store.engine(options).await?;
         let mut options = ServerOptions::new(settings.listen);
         options.admin_keys = vec![admin_key];
         options.backups = Some(data_dir::backups(&settings.data)?);
@@ -173,17 +174,23 @@ impl Client {
 enum Found {
     Server(ServerFile),
     /// Nothing had, and now we have.
-    Store(SqliteStore),
+    Store(OpenStore),
 }
 
-/// Opens the data directory, or finds the server that has it open.
-///
+/// Opens the store, or finds the server that has the data directory open. A database is there for
+/// commands and servers alike.
+async fn find(settings: &Settings) -> anyhow::Result<Found> {
+    if settings.store == StoreSetting::Sqlite {
+        return find_embedded(settings);
+    }
+    OpenStore::open(settings, false).await.map(Found::Store)
+}
+
 /// The lock tells which: an announcement alone may be that of a server that was killed, and its
 /// address somebody else's by now, who must not be sent the key.
-fn find(settings: &Settings) -> anyhow::Result<Found> {
-    let options = OpenOptions { create: false, ..OpenOptions::new(&settings.data) };
-    match SqliteStore::open(options) {
-        Ok(store) => Ok(Found::Store(store)),
+fn find_embedded(settings: &Settings) -> anyhow::Result<Found> {
+    match stores::sqlite(settings, false) {
+        Ok(store) => Ok(Found::Store(OpenStore::Sqlite(store))),
         Err(error @ OpenError::InUse(_)) => match data_dir::announced(&settings.data) {
             Some(server) => Ok(Found::Server(server)),
             // Another command, or a server that is just starting.
@@ -195,7 +202,11 @@ fn find(settings: &Settings) -> anyhow::Result<Found> {
 
 /// The server that runs on the data directory.
 pub(crate) fn running_server(settings: &Settings) -> anyhow::Result<ServerFile> {
-    match find(settings)? {
+    if settings.store != StoreSetting::Sqlite {
+        let announced = data_dir::announced(&settings.data);
+        return announced.context("no server runs with this data directory; name one with --url");
+    }
+    match find_embedded(settings)? {
         Found::Server(server) => Ok(server),
         Found::Store(_) => {
             let data = settings.data.display();

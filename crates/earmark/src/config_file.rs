@@ -54,7 +54,7 @@ pub struct ConfigFile {
     /// The data directory: the store, the admin key, where the running server is.
     #[schema(value_type = Option<String>, default = json!(DATA_DEFAULT))]
     pub data: Option<PathBuf>,
-    /// The kind of store: `sqlite`.
+    /// The store: `sqlite`, or the URL of a PostgreSQL database.
     #[schema(default = "sqlite")]
     pub store: Option<String>,
     /// The plan that unknown tenants of admin and service callers get; without it they are

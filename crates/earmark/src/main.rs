@@ -15,6 +15,7 @@ mod pinned;
 mod serve;
 mod settings;
 mod signals;
+mod stores;
 mod tls_files;
 mod upstreams;
 

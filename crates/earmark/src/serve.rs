@@ -9,7 +9,6 @@ use earmark_engine::{EngineOptions, Quota};
 use earmark_gateway::upstream::Upstreams;
 use earmark_gateway::{Gateway, GatewayOptions};
 use earmark_server::{Metrics, Server, ServerOptions};
-use earmark_sqlite::{OpenOptions, SqliteStore};
 use earmark_store::clock::{Clock, SystemClock};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
@@ -19,6 +18,7 @@ use crate::data_dir::{self, ServerFile};
 use crate::first_start::Demo;
 use crate::settings::Settings;
 use crate::signals::StopSignals;
+use crate::stores::OpenStore;
 use crate::tls_files::TlsFiles;
 use crate::{first_start, output, upstreams};
 
@@ -29,7 +29,7 @@ pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Re
     let signals = StopSignals::listen()?;
     let file = settings.file.as_ref().map(|(_, file)| file);
     let loaded = settings.tls.as_ref().map(TlsFiles::load).transpose()?;
-    let store = SqliteStore::open(OpenOptions::new(&settings.data))?;
+    let store = OpenStore::open(&settings, true).await?;
     let now = SystemClock.now();
     // Before a demo key is made that nobody would get to see.
     let free = std::net::TcpListener::bind(settings.listen);
@@ -41,7 +41,7 @@ pub(crate) async fn run(settings: Settings, arguments: &ServeArgs) -> anyhow::Re
         ledger_retention: Some(settings.ledger_retention),
         ..EngineOptions::default()
     };
-    let quota = Quota::open(store, options).await?;
+    let quota = store.engine(options).await?;
     configure(&quota, file).await?;
     let demo = first_start::demo(&quota, now).await?;
 

@@ -13,12 +13,15 @@ use earmark_server::AdminKey;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{SettingsArgs, UsageError};
+use crate::stores::StoreSetting;
 use crate::tls_files::TlsFiles;
 
 /// What a command runs with.
 pub(crate) struct Settings {
     /// Data directory.
     pub(crate) data: PathBuf,
+    /// Where the rows are.
+    pub(crate) store: StoreSetting,
     /// Where to listen.
     pub(crate) listen: SocketAddr,
     /// The pair for TLS, if it is spoken.
@@ -58,10 +61,6 @@ impl Settings {
         let file = read_file(config)?;
         let from_file = file.as_ref().map(|(_, file)| file);
         let store = store.or_else(|| from_file.and_then(|file| file.store.clone()));
-        if let Some(store) = store.filter(|store| store != "sqlite") {
-            let message = format!("--store: this version knows sqlite, not {store}");
-            return Err(UsageError(message).into());
-        }
         let listen = listen
             .or_else(|| from_file.and_then(|file| file.listen.clone()))
             .unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
@@ -76,6 +75,7 @@ impl Settings {
         let days =
             ledger_retention_days.or_else(|| from_file.and_then(|file| file.ledger_retention_days));
         Ok(Self {
+            store: StoreSetting::parse(store)?,
             ledger_retention: ledger_retention(days)?,
             data: data
                 .or_else(|| from_file.and_then(|file| file.data.clone()))

@@ -1,11 +1,6 @@
 //! The shared store against the suite that every store passes, on a server of the tests' own.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "helpers of tests fail as tests do"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod nodes;
 mod opening;

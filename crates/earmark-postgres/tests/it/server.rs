@@ -117,7 +117,7 @@ fn binaries() -> PathBuf {
         .chain(packaged.into_iter().rev())
         .map(|directory| directory.join("initdb"))
         .find(|initdb| initdb.exists())
-        .expect("PostgreSQL's initdb: install the package postgresql, as `cargo xtask test` does");
+        .unwrap_or_else(|| panic!("no initdb: install postgresql, as `cargo xtask test` does"));
     // On the path there may be a link to it, and to none of the others.
     fs::canonicalize(initdb).unwrap().parent().unwrap().to_owned()
 }

@@ -55,8 +55,14 @@ pub(crate) struct SettingsArgs {
     /// Configuration file [default: ./earmark.toml if it is there]
     #[arg(long, env = "EARMARK_CONFIG", global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Store: sqlite [default: sqlite]
-    #[arg(long, env = "EARMARK_STORE", global = true, value_name = "STORE")]
+    /// Store: sqlite, or postgres://user:password@host:5432/database [default: sqlite]
+    #[arg(
+        long,
+        env = "EARMARK_STORE",
+        global = true,
+        value_name = "STORE",
+        hide_env_values = true
+    )]
     pub(crate) store: Option<String>,
     /// Address to listen on [default: 127.0.0.1:4050]
     #[arg(long, env = "EARMARK_LISTEN", global = true, value_name = "ADDRESS")]

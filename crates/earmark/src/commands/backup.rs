@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::commands::show;
 use crate::output;
 use crate::settings::Settings;
+use crate::stores::StoreSetting;
 
 /// How often it is asked how far a backup is.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -67,6 +68,9 @@ fn put(made: &Path, wanted: &Path) -> anyhow::Result<()> {
 
 /// Makes a backup the store of the data directory.
 pub(crate) fn restore(settings: &Settings, arguments: &RestoreArgs) -> anyhow::Result<()> {
+    if settings.store != StoreSetting::Sqlite {
+        bail!("PostgreSQL is restored by its own tools: pg_restore, or archived WAL");
+    }
     let aside = earmark_sqlite::restore(&arguments.file, &settings.data, arguments.replace)?;
     let told = json!({"data": settings.data, "replaced": aside});
     show(settings, &told, |_| {

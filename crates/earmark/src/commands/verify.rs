@@ -7,7 +7,8 @@ use std::io::IsTerminal;
 use anyhow::{Context, bail};
 use earmark_core::{BooksCheck, TenantId};
 use earmark_engine::records::TenantQuery;
-use earmark_sqlite::{OpenOptions, SqliteStore};
+use earmark_postgres::PostgresStore;
+use earmark_sqlite::SqliteStore;
 use earmark_store::clock::{Clock, SystemClock};
 use earmark_store::{Records, StoreError};
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use crate::cli::{UsageError, VerifyArgs};
 use crate::output;
 use crate::settings::Settings;
+use crate::stores::{OpenStore, StoreSetting};
 
 const PAGE: usize = 500;
 
@@ -23,7 +25,7 @@ const AGAIN_MAX: usize = 5;
 
 /// Verifies one tenant or all; an error when something differs.
 pub(crate) async fn run(settings: &Settings, arguments: VerifyArgs) -> anyhow::Result<()> {
-    let store = SqliteStore::open_read_only(OpenOptions::new(&settings.data))?;
+    let store = readable(settings).await?;
     let unreadable = || {
         let data = settings.data.display();
         format!("cannot read the store in {data}; if it is damaged, restore the last backup")
@@ -33,17 +35,36 @@ pub(crate) async fn run(settings: &Settings, arguments: VerifyArgs) -> anyhow::R
         Some(tenant) => {
             let tenant =
                 TenantId::new(&tenant).map_err(|error| UsageError(format!("--tenant: {error}")))?;
-            if !verified.check(&store, &tenant).await.with_context(unreadable)? {
+            if !verified.check(store.records(), &tenant).await.with_context(unreadable)? {
                 bail!("tenant_not_found: there is no tenant {tenant}");
             }
         }
         None => {
-            let damage = store.damage().await.with_context(unreadable)?;
+            // Of a database its own tools tell.
+            let damage = match &store {
+                OpenStore::Sqlite(store) => store.damage().await.with_context(unreadable)?,
+                OpenStore::Postgres(_) => Vec::new(),
+            };
             verified.differences.extend(damage.into_iter().map(|what| (None, what)));
-            verified.check_all(&store).await.with_context(unreadable)?;
+            verified.check_all(store.records()).await.with_context(unreadable)?;
         }
     }
     verified.conclude(settings)
+}
+
+/// The store, for reading only; a schema that is not up to date is refused, not changed.
+async fn readable(settings: &Settings) -> anyhow::Result<OpenStore> {
+    match &settings.store {
+        StoreSetting::Sqlite => {
+            let options = earmark_sqlite::OpenOptions::new(&settings.data);
+            Ok(OpenStore::Sqlite(SqliteStore::open_read_only(options)?))
+        }
+        StoreSetting::Postgres(url) => {
+            let options = earmark_postgres::OpenOptions::new(url);
+            let options = earmark_postgres::OpenOptions { migrate: false, ..options };
+            Ok(OpenStore::Postgres(Box::new(PostgresStore::open(options).await?)))
+        }
+    }
 }
 
 #[derive(Default)]
@@ -55,7 +76,7 @@ struct Verified {
 }
 
 impl Verified {
-    async fn check_all(&mut self, store: &SqliteStore) -> Result<(), StoreError> {
+    async fn check_all(&mut self, store: &dyn Records) -> Result<(), StoreError> {
         let mut after = None;
         loop {
             let query = TenantQuery { after, count: PAGE, ..TenantQuery::default() };
@@ -73,7 +94,7 @@ impl Verified {
 
     /// Checks one tenant; `false` when there is none. Again when its ledger was pruned meanwhile:
     /// entries may then have been missed, or met twice.
-    async fn check(&mut self, store: &SqliteStore, tenant: &TenantId) -> Result<bool, StoreError> {
+    async fn check(&mut self, store: &dyn Records, tenant: &TenantId) -> Result<bool, StoreError> {
         let mut opened = None;
         for _ in 0..AGAIN_MAX {
             let (differences, counts) = (self.differences.len(), (self.tenants, self.entries));
@@ -94,7 +115,7 @@ impl Verified {
     /// Checks one tenant; tells how far its ledger was pruned.
     async fn check_once(
         &mut self,
-        store: &SqliteStore,
+        store: &dyn Records,
         tenant: &TenantId,
         opened: &mut Option<i64>,
     ) -> Result<bool, StoreError> {

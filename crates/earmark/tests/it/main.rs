@@ -28,6 +28,9 @@ mod first_start;
 mod importing;
 mod kills;
 mod load;
+mod on_postgres;
+#[path = "../../../earmark-postgres/tests/it/server.rs"]
+mod postgres_server;
 mod races;
 mod raw;
 mod recorded;

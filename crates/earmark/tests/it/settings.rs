@@ -162,7 +162,7 @@ fn wrong_values_are_usage_errors() {
     let directory = tempfile::tempdir().unwrap();
     let cases: [(&[&str], &str); 7] = [
         (&["serve", "--listen", "nowhere"], "--listen"),
-        (&["serve", "--store", "postgres://a"], "--store"),
+        (&["serve", "--store", "mysql://a"], "--store"),
         (&["serve", "--config", "missing.toml"], "missing.toml"),
         (&["serve", "--surprise"], "--surprise"),
         (&["surprise"], "surprise"),
