@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use earmark_core::{LimitIdentity, LimitName, PlanName};
+use earmark_core::{LimitIdentity, LimitName, PlanName, TenantId, TimestampMs};
 use earmark_store::document::{ConfigDocument, MeterDocument, PlanDocument};
+use earmark_store::records::ApiKeyRecord;
 use earmark_store::rows::read;
 use earmark_store::{Config, ConfigChange, StoreError};
 
@@ -100,4 +101,27 @@ pub(crate) async fn put(
         Ok(true)
     })
     .await
+}
+
+/// Adds an API key.
+pub(crate) async fn add_api_key(session: &Session, key: &ApiKeyRecord) -> Result<(), StoreError> {
+    let ApiKeyRecord { id, kind, tenant, user, name, digest, created, revoked } = key;
+    let sql = "INSERT INTO api_key (key_id, kind, tenant_id, \"user\", name, digest, created_ms, \
+               revoked_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let (kind, tenant) = (kind.as_str(), tenant.as_ref().map(TenantId::as_str));
+    let (digest, revoked) = (digest.as_slice(), revoked.map(|at| at.0));
+    session.execute(sql, &[id, &kind, &tenant, user, name, &digest, &created.0, &revoked]).await?;
+    Ok(())
+}
+
+/// Revokes an API key from `at` on; whether there was one that was not revoked yet.
+pub(crate) async fn revoke_api_key(
+    session: &Session,
+    id: &str,
+    at: TimestampMs,
+    now: TimestampMs,
+) -> Result<bool, StoreError> {
+    let sql = "UPDATE api_key SET revoked_ms = $2 \
+               WHERE key_id = $1 AND (revoked_ms IS NULL OR revoked_ms > $3)";
+    session.execute(sql, &[&id, &at.0, &now.0]).await.map(|rows| rows == 1)
 }

@@ -19,15 +19,26 @@
 //!
 //! Schema, round trips and what is assumed of the server: `docs/internals/postgres-store.md`.
 
+mod absent;
+mod commit;
+mod config;
 mod error;
+mod load;
 pub mod migrate;
+mod numbers;
 mod options;
 mod pipeline;
 mod pool;
 mod rows;
+mod save;
 mod server;
 mod session;
+mod store;
 mod tls;
+mod txn;
+mod within;
 
 pub use error::OpenError;
 pub use options::{OpenOptions, OptionsError};
+pub use store::PostgresStore;
+pub use txn::PostgresTxn;

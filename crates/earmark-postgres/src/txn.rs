@@ -121,7 +121,7 @@ impl PostgresTxn {
     }
 }
 
-fn too_slow() -> StoreError {
+pub(crate) fn too_slow() -> StoreError {
     StoreError::Unavailable("PostgreSQL takes too long".into())
 }
 
