@@ -9,6 +9,12 @@
     reason = "helpers of tests fail as tests do; clippy knows only the functions marked as tests"
 )]
 
+mod buckets;
+mod dropping;
+mod nodes;
+mod opening;
+mod outcomes;
+mod proxy;
 mod server;
 
 use std::sync::Arc;
@@ -35,7 +41,7 @@ impl Harness for Postgres {
     type Store = PostgresStore;
 
     async fn fresh() -> Self {
-        let url = server::server().await.url();
+        let url = server::server().await.url(&server::new_schema());
         let clock = ManualClock::default();
         let store = Some(open(&url, &clock).await);
         Self { url, store, clock }

@@ -102,9 +102,9 @@ impl Server {
         format!("postgres://earmark@{host}/{database}")
     }
 
-    /// A URL with a schema that nobody has used.
-    pub(crate) fn url(&self) -> String {
-        format!("{}?schema={}", self.url_of("postgres"), new_schema())
+    /// A URL with that schema.
+    pub(crate) fn url(&self, schema: &str) -> String {
+        format!("{}?schema={schema}", self.url_of("postgres"))
     }
 
     /// A connection for a test that looks, or does, what a store does not.

@@ -1,0 +1,97 @@
+//! Several nodes on one database: what they admit together is what one would.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use earmark_core::{Catalog, Command, Execution, TenantId};
+use earmark_postgres::PostgresStore;
+use earmark_store::clock::ManualClock;
+use earmark_store::conformance::engine::{Work, books, play};
+use earmark_store::conformance::samples;
+use earmark_store::{Records, Store};
+
+use crate::server::{new_schema, server};
+
+/// Nodes on one schema with the samples' configuration.
+async fn nodes(count: usize) -> Vec<Arc<PostgresStore>> {
+    let url = server().await.url(&new_schema());
+    let clock = ManualClock::at(samples::start());
+    let mut nodes = Vec::new();
+    for _ in 0..count {
+        nodes.push(crate::open(&url, &clock).await);
+    }
+    nodes[0].put_config(0, samples::change_to(&samples::config())).await.unwrap().unwrap();
+    nodes
+}
+
+/// Tries until nobody else is in the way.
+async fn insist(store: &PostgresStore, catalog: &mut Catalog, batch: u128, work: &Work) -> Execution {
+    loop {
+        match play(store, catalog, batch, work).await {
+            Ok(mut told) => return told.remove(0).remove(0),
+            Err(setback) if setback.is_retryable() => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Err(setback) => panic!("{setback:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_admit_exactly_what_one_would() {
+    let nodes = nodes(3).await;
+    let tenant: TenantId = samples::name("acme");
+    let mut catalog = Catalog::default();
+    let put = vec![(tenant.clone(), vec![Command::new(samples::put_tenant("free"))])];
+    insist(&nodes[0], &mut catalog, 1, &put).await;
+    let tasks: Vec<_> = (0..90u128)
+        .map(|number| {
+            let (node, tenant) = (Arc::clone(&nodes[number as usize % 3]), tenant.clone());
+            tokio::spawn(async move {
+                let work = vec![(tenant, vec![samples::one_message(number + 1)])];
+                insist(&node, &mut Catalog::default(), number + 10, &work).await
+            })
+        })
+        .collect();
+    let mut admitted = 0;
+    for task in tasks {
+        admitted += usize::from(matches!(task.await.unwrap(), Execution::Done(_)));
+    }
+    let open = books(&*nodes[1], &tenant).await.open_holds.len();
+    assert_eq!((admitted, open), (50, 50));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_create_the_same_tenants_at_once_create_each_once() {
+    let nodes = nodes(3).await;
+    // All of one bucket, so that each batch is one transaction.
+    let all = (0..2_000).map(|number| samples::name::<TenantId>(&format!("t{number}")));
+    let tenants: Vec<TenantId> = all.filter(|id| nodes[0].bucket_of(id) == 5).take(20).collect();
+    for round in 0..10u128 {
+        let tasks: Vec<_> = (0..3u128)
+            .map(|number| {
+                let node = Arc::clone(&nodes[number as usize]);
+                let charge = || vec![Command::new(samples::charge(1))];
+                let mut work: Work = tenants.iter().map(|id| (id.clone(), charge())).collect();
+                if number % 2 == 1 {
+                    work.reverse();
+                }
+                let put = || vec![Command::new(samples::put_tenant("pro"))];
+                let puts: Work = tenants.iter().map(|id| (id.clone(), put())).collect();
+                tokio::spawn(async move {
+                    let mut catalog = Catalog::default();
+                    insist(&node, &mut catalog, round * 10 + number + 1, &puts).await;
+                    insist(&node, &mut catalog, round * 10 + number + 1_001, &work).await
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    }
+    for tenant in &tenants {
+        let entries = books(&*nodes[2], tenant).await.entries;
+        let charges = entries.iter().filter(|entry| entry.kind.counts_usage()).count();
+        assert_eq!(charges, 30, "{tenant}");
+    }
+}
