@@ -61,7 +61,8 @@ async fn write(
     save: &Save<'_>,
 ) -> Result<(), CommitError> {
     let (batch, newest_entry) = (id_text(batch), save.newest_entry.map(|at| at.0));
-    let mut sent = vec![ask(session, sql::BATCH, vec![&bucket, &batch, &now.0, &newest_entry]).await];
+    let mut sent =
+        vec![ask(session, sql::BATCH, vec![&bucket, &batch, &now.0, &newest_entry]).await];
     for rows in save.statements() {
         sent.push(ask(session, rows.sql, rows.params(&bucket)).await);
         if sent.last().is_some_and(Sent::has_failed) {
@@ -124,9 +125,8 @@ pub(crate) async fn was_committed(
     let batch = id_text(batch);
     session.execute(REFUSE, &[&bucket, &batch]).await?;
     // A statement of its own: the one before does not see what it had to wait for.
-    let rows = session
-        .select(OUTCOME, &[&bucket, &batch], |row| crate::rows::get::<bool>(row, 0))
-        .await?;
+    let rows =
+        session.select(OUTCOME, &[&bucket, &batch], |row| crate::rows::get::<bool>(row, 0)).await?;
     let gone = || StoreError::Unavailable("the row of the batch is gone".into());
     rows.first().copied().ok_or_else(gone)
 }

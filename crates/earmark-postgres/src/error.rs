@@ -74,8 +74,14 @@ pub enum OpenError {
 
 impl From<tokio_postgres::Error> for OpenError {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Server(explain(&error))
+        if is_read_only(&error) { Self::ReadOnly } else { Self::Server(explain(&error)) }
     }
+}
+
+/// `tokio-postgres` looks for a host that writes; that it found none has no code of its own.
+fn is_read_only(error: &tokio_postgres::Error) -> bool {
+    let source = std::error::Error::source(error);
+    source.is_some_and(|source| source.to_string() == "database does not allow writes")
 }
 
 /// The seam's error for a failed read or begin: nothing was changed.

@@ -28,7 +28,6 @@ const MIGRATIONS: &[Migration] = &[Migration {
     sql: include_str!("../migrations/0001_first.sql"),
 }];
 
-
 /// The versions of migrations that the schema lacks, in order.
 ///
 /// # Errors

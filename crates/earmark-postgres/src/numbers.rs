@@ -54,7 +54,8 @@ impl EventNumbers {
         now: TimestampMs,
         count: usize,
     ) -> impl Iterator<Item = i64> + use<> {
-        let (bucket, count) = (i64::try_from(bucket).unwrap_or(0), i64::try_from(count).unwrap_or(0));
+        let (bucket, count) =
+            (i64::try_from(bucket).unwrap_or(0), i64::try_from(count).unwrap_or(0));
         let begin = now.0.clamp(0, MS_MAX) << MILLISECOND_BITS;
         let lower_half = 1 << (MILLISECOND_BITS - 1);
         let anywhere = (begin + fastrand::i64(0..lower_half)) & !(PLACE - 1);

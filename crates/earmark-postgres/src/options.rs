@@ -58,7 +58,9 @@ pub enum OptionsError {
         allowed: &'static str,
     },
     /// The file with root certificates cannot be used.
-    #[error("sslrootcert: {0}; name a PEM file with the certificates that the server's is signed by")]
+    #[error(
+        "sslrootcert: {0}; name a PEM file with the certificates that the server's is signed by"
+    )]
     Roots(String),
 }
 
@@ -129,10 +131,7 @@ fn is_plain_name(name: &str) -> bool {
         && name.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
 }
 
-fn protection(
-    mode: Option<&str>,
-    roots: Option<String>,
-) -> Result<Protection, OptionsError> {
+fn protection(mode: Option<&str>, roots: Option<String>) -> Result<Protection, OptionsError> {
     match (mode, roots) {
         (Some("disable"), _) => Ok(Protection::Mode(SslMode::Disable)),
         (None | Some("prefer"), None) => Ok(Protection::Mode(SslMode::Prefer)),

@@ -156,4 +156,3 @@ impl Session {
         self.client.execute(&statement, params).await.map_err(unavailable)
     }
 }
-

@@ -114,8 +114,7 @@ impl PostgresTxn {
         for (account, need) in &needs {
             wants.add(account, need);
         }
-        let accounts: Accounts<'_> =
-            needs.into_iter().map(|one| (one.0.id.clone(), one)).collect();
+        let accounts: Accounts<'_> = needs.into_iter().map(|one| (one.0.id.clone(), one)).collect();
         let loading = load::load(&self.lease, wants, accounts, self.now);
         timeout(DEADLINE, loading).await.map_err(|_| too_slow())?
     }

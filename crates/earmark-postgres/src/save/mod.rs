@@ -44,10 +44,8 @@ impl<'a> Save<'a> {
         now: TimestampMs,
         numbers: &EventNumbers,
     ) -> Option<Self> {
-        let mut changed: Vec<_> = accounts
-            .iter()
-            .filter_map(|account| Some((&**account, account.changes()?)))
-            .collect();
+        let mut changed: Vec<_> =
+            accounts.iter().filter_map(|account| Some((&**account, account.changes()?))).collect();
         // Tenants are created in order: see `sql::NEW_TENANTS`.
         changed.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
         let mut save = Self {
@@ -127,7 +125,12 @@ impl<'a> Save<'a> {
         }
         for (key, delta) in changes.combinations() {
             let window = key.window.to_string();
-            self.combinations.push([id.into(), key.limit.as_str().into(), window.into(), delta.into()]);
+            self.combinations.push([
+                id.into(),
+                key.limit.as_str().into(),
+                window.into(),
+                delta.into(),
+            ]);
         }
         self.usage(id, changes.entries());
         changes.entries().iter().for_each(|entry| self.entry(id, entry));

@@ -19,14 +19,12 @@ macro_rules! counted {
     };
 }
 
-pub(crate) const BATCH: &str =
-    "INSERT INTO commit_log (bucket, batch_id, committed, at_ms, newest_entry_ms) \
+pub(crate) const BATCH: &str = "INSERT INTO commit_log (bucket, batch_id, committed, at_ms, newest_entry_ms) \
      VALUES ($1, $2::text::uuid, true, $3, $4)";
 
 /// In order of the ids, which their rows are: of two nodes that create the same tenants, one
 /// waits for the other, and never both.
-pub(crate) const NEW_TENANTS: &str =
-    "INSERT INTO tenant_order (bucket, tenant_id, seq, last_ms, open_holds, due_from_ms) \
+pub(crate) const NEW_TENANTS: &str = "INSERT INTO tenant_order (bucket, tenant_id, seq, last_ms, open_holds, due_from_ms) \
      SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])";
 
 pub(crate) const ORDER: &str = counted!(
@@ -38,8 +36,7 @@ pub(crate) const ORDER: &str = counted!(
     7
 );
 
-pub(crate) const TENANTS: &str =
-    "INSERT INTO tenant (bucket, tenant_id, plan, status, time_zone, anchor, windows, created_ms, \
+pub(crate) const TENANTS: &str = "INSERT INTO tenant (bucket, tenant_id, plan, status, time_zone, anchor, windows, created_ms, \
          overrides, metadata) \
      SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], \
          $7::text[], $8::bigint[], $9::text[], $10::text[]) \
@@ -48,8 +45,7 @@ pub(crate) const TENANTS: &str =
          windows = excluded.windows, created_ms = excluded.created_ms, \
          overrides = excluded.overrides, metadata = excluded.metadata";
 
-pub(crate) const COUNTERS: &str =
-    "INSERT INTO counter (bucket, tenant_id, limit_name, dimensions, \"window\", dimensions_long, \
+pub(crate) const COUNTERS: &str = "INSERT INTO counter (bucket, tenant_id, limit_name, dimensions, \"window\", dimensions_long, \
          meter, used, held, denied, changed_in, rolling_minutes, slices, fired, idle_ms) \
      SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], \
          $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], \
@@ -69,8 +65,7 @@ pub(crate) const COUNTERS_GONE: &str = counted!(
     6
 );
 
-pub(crate) const NEW_HOLDS: &str =
-    "INSERT INTO hold (bucket, tenant_id, hold_id, state, expires_ms, ended_ms, dispatched, legs, \
+pub(crate) const NEW_HOLDS: &str = "INSERT INTO hold (bucket, tenant_id, hold_id, state, expires_ms, ended_ms, dispatched, legs, \
          outcome, seq, idempotency_key, digest, metadata, created_ms, dimensions) \
      SELECT $1, n.tenant_id, n.hold_id, n.state, n.expires_ms, n.ended_ms, n.dispatched, \
          n.legs::jsonb, n.outcome, n.seq, n.idempotency_key, n.digest, n.metadata, n.created_ms, \
@@ -95,8 +90,7 @@ pub(crate) const HOLDS: &str = counted!(
     16
 );
 
-pub(crate) const GRANTS: &str =
-    "INSERT INTO \"grant\" (bucket, tenant_id, grant_id, meter, amount, used, held, lapsed, \
+pub(crate) const GRANTS: &str = "INSERT INTO \"grant\" (bucket, tenant_id, grant_id, meter, amount, used, held, lapsed, \
          priority, expires_ms, expired, created_ms, reason) \
      SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], \
          $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bool[], $12::bigint[], \
@@ -107,35 +101,30 @@ pub(crate) const GRANTS: &str =
          expires_ms = excluded.expires_ms, expired = excluded.expired, \
          created_ms = excluded.created_ms, reason = excluded.reason";
 
-pub(crate) const KEYS: &str =
-    "INSERT INTO idempotency_key (bucket, tenant_id, key, digest, hold_id, answer, created_ms) \
+pub(crate) const KEYS: &str = "INSERT INTO idempotency_key (bucket, tenant_id, key, digest, hold_id, answer, created_ms) \
      SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], \
          $7::bigint[]) \
      ON CONFLICT (bucket, tenant_id, key) DO UPDATE SET digest = excluded.digest, \
          hold_id = excluded.hold_id, answer = excluded.answer, created_ms = excluded.created_ms";
 
 /// By how much they changed: the number itself need not have been loaded.
-pub(crate) const COMBINATIONS: &str =
-    "INSERT INTO combination AS c (bucket, tenant_id, limit_name, \"window\", in_use) \
+pub(crate) const COMBINATIONS: &str = "INSERT INTO combination AS c (bucket, tenant_id, limit_name, \"window\", in_use) \
      SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[]) \
      ON CONFLICT (bucket, tenant_id, limit_name, \"window\") \
          DO UPDATE SET in_use = c.in_use + excluded.in_use";
 
-pub(crate) const ENTRIES: &str =
-    "INSERT INTO entry (bucket, tenant_id, seq, line, at_ms, kind, meter, amount, counters, \
+pub(crate) const ENTRIES: &str = "INSERT INTO entry (bucket, tenant_id, seq, line, at_ms, kind, meter, amount, counters, \
          grants, dimensions, hold_id, grant_id, late, overrun, detail, reason, author, metadata) \
      SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], \
          $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[], \
          $13::text[], $14::bool[], $15::bigint[], $16::text[], $17::text[], $18::text[], \
          $19::text[])";
 
-pub(crate) const USAGE: &str =
-    "INSERT INTO usage_by_hour AS u (bucket, tenant_id, meter, hour_ms, used) \
+pub(crate) const USAGE: &str = "INSERT INTO usage_by_hour AS u (bucket, tenant_id, meter, hour_ms, used) \
      SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[]) \
      ON CONFLICT (bucket, tenant_id, meter, hour_ms) DO UPDATE SET used = u.used + excluded.used";
 
-pub(crate) const EVENTS: &str =
-    "INSERT INTO outbox (bucket, event_no, event_id, tenant_id, at_ms, kind, limit_name, \
+pub(crate) const EVENTS: &str = "INSERT INTO outbox (bucket, event_no, event_id, tenant_id, at_ms, kind, limit_name, \
          dimensions, \"window\", amount, used, threshold, day) \
      SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], \
          $7::text[], $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], \
