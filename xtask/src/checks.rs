@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::install;
 use crate::process::run;
 use crate::repo::Repo;
 
@@ -42,7 +43,8 @@ pub fn build(repo: &Repo) -> Result<()> {
 /// Plain `cargo test`: it is on every machine that has cargo, and it runs doctests.
 ///
 /// # Errors
-/// When one fails.
+/// When one fails, or PostgreSQL is missing and cannot be installed.
 pub fn cargo_test(repo: &Repo) -> Result<()> {
+    install::postgresql(repo)?;
     run(&mut repo.cargo(&["test", "--workspace"]))
 }

@@ -91,6 +91,16 @@ pub fn npm_packages(repo: &Repo, manifest: &str) -> Result<PathBuf> {
     Ok(directory)
 }
 
+/// Makes sure that tests find PostgreSQL's programs: they run servers of their own.
+///
+/// # Errors
+/// When there are none and they cannot be installed.
+pub fn postgresql(repo: &Repo) -> Result<()> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let is_there = versions.map(|version| version.path().join("bin/initdb")).any(|it| it.exists());
+    if is_there || is_installed("initdb") { Ok(()) } else { apt(repo, &["postgresql"]) }
+}
+
 /// Installs those of the Debian packages that are missing.
 ///
 /// # Errors

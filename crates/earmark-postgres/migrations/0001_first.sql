@@ -18,6 +18,9 @@ CREATE TABLE tenant (
   PRIMARY KEY (bucket, tenant_id)
 );
 
+-- Lists are in order of ids, whatever the bucket.
+CREATE INDEX tenant_by_id ON tenant (tenant_id);
+
 CREATE INDEX tenant_erasing ON tenant (tenant_id) WHERE status = 'erasing';
 
 -- What every commit of a tenant changes, and the row that a transaction locks: narrow, with room

@@ -19,16 +19,19 @@
 //!
 //! Schema, round trips and what is assumed of the server: `docs/internals/postgres-store.md`.
 
-mod absent;
 mod commit;
 mod config;
+mod erase;
 mod error;
 mod load;
 pub mod migrate;
 mod numbers;
 mod options;
+mod outbox;
 mod pipeline;
 mod pool;
+mod prune;
+mod read;
 mod rows;
 mod save;
 mod server;

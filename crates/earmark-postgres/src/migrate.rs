@@ -77,13 +77,18 @@ async fn applied(client: &Client) -> Result<Option<Vec<Applied>>, OpenError> {
 }
 
 pub(crate) async fn pending_on(client: &Client, schema: &str) -> Result<Vec<i64>, OpenError> {
-    let Some(applied) = applied(client).await? else {
-        let sql = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = $1)";
-        if client.query_one(sql, &[&schema]).await?.try_get(0)? {
-            return Err(OpenError::NotOurs(schema.to_owned()));
-        }
-        return Ok(MIGRATIONS.iter().map(|migration| migration.version).collect());
-    };
+    if let Some(applied) = applied(client).await? {
+        return check(&applied, MIGRATIONS, schema);
+    }
+    let sql = "SELECT count(*), count(*) FILTER (WHERE tablename = 'migration') \
+               FROM pg_catalog.pg_tables WHERE schemaname = $1";
+    let row = client.query_one(sql, &[&schema]).await?;
+    let (tables, lists): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    if tables > 0 && lists == 0 {
+        return Err(OpenError::NotOurs(schema.to_owned()));
+    }
+    // Another node may be making it at this moment.
+    let applied = applied(client).await?.unwrap_or_default();
     check(&applied, MIGRATIONS, schema)
 }
 

@@ -17,15 +17,13 @@ use earmark_store::records::{
 use earmark_store::{BatchNeed, BoxFuture, Config, ConfigChange, Records, Store, StoreError};
 use tokio::time::timeout;
 
-// Merging: these are modules of the crate then, and `absent.rs` goes.
-use crate::absent::{erase, outbox, prune, read};
 use crate::error::OpenError;
 use crate::numbers::EventNumbers;
 use crate::options::{OpenOptions, Target};
 use crate::pool::Pool;
 use crate::session::{Connector, DEADLINE};
 use crate::txn::{PostgresTxn, Start};
-use crate::{commit, config, load, migrate, save, server, tls, txn};
+use crate::{commit, config, erase, load, migrate, outbox, prune, read, save, server, tls, txn};
 
 /// Earmark's store on PostgreSQL.
 pub struct PostgresStore {

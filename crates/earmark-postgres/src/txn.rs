@@ -237,3 +237,52 @@ impl Txn for PostgresTxn {
         commit::commit(lease, bucket, now, batch, &accounts, &numbers).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::save::sql as save;
+
+    /// Tables whose rows are in a bucket.
+    const TABLES: [&str; 12] = [
+        "tenant",
+        "tenant_order",
+        "counter",
+        "hold",
+        "\"grant\"",
+        "entry",
+        "opening",
+        "opened",
+        "usage_by_hour",
+        "idempotency_key",
+        "combination",
+        "outbox",
+    ];
+
+    /// How often a statement goes to such a table to find rows.
+    fn looks(sql: &str) -> usize {
+        let spaced = sql.replace('(', "( ");
+        let words: Vec<&str> = spaced.split_whitespace().collect();
+        let follows = |(word, table): (&&str, &&str)| {
+            matches!(*word, "FROM" | "JOIN" | "UPDATE") && TABLES.contains(table)
+        };
+        words.iter().zip(&words[1..]).filter(|pair| follows(*pair)).count()
+    }
+
+    /// So that tables can be spread by it: a transaction then stays on one node of the database.
+    #[test]
+    fn one_bucket_per_transaction() {
+        let batch = [LOCK_FREE, LOCK_ONE].into_iter().chain(load::sql::ALL.iter().copied());
+        for sql in batch.chain(save::ALL.iter().copied()) {
+            let named = sql.matches("bucket = $1").count();
+            assert!(looks(sql) <= named, "{} of {} name it: {sql}", named, looks(sql));
+            if let Some(into) = sql.strip_prefix("INSERT INTO ") {
+                let first = into.split_once('(').map(|(_, columns)| columns);
+                assert!(first.is_some_and(|columns| columns.starts_with("bucket, ")), "{sql}");
+                assert!(sql.contains("SELECT $1, ") || sql.contains("VALUES ($1, "), "{sql}");
+            } else {
+                assert!(looks(sql) > 0, "{sql}");
+            }
+        }
+    }
+}

@@ -177,7 +177,10 @@ async fn a_store_that_does_not_answer_means_no_call() {
     for (faults, expected) in [
         (begin, unavailable),
         (commit(CommitFault::RolledBack), unavailable),
-        (Faults { busy: [crate::metered::acme()].into(), ..Faults::default() }, unavailable),
+        (
+            Faults { busy: [crate::metered::acme()].into(), ..Faults::default() },
+            "503 server_error deadline_exceeded | - 1",
+        ),
         (commit(CommitFault::Fatal), "503 server_error outcome_unknown | - 1"),
     ] {
         let (metered, stage) = answering().await;

@@ -10,7 +10,7 @@ use earmark_store::{BatchNeed, Store, Txn};
 use tokio_postgres::Client;
 
 use crate::Postgres;
-use crate::server::server;
+use crate::look::{apart, client};
 
 /// Tables that have a bucket, with their schema.
 async fn tables(client: &Client, schema: &str) -> Vec<String> {
@@ -18,10 +18,6 @@ async fn tables(client: &Client, schema: &str) -> Vec<String> {
          WHERE table_schema = $1 AND column_name = 'bucket'";
     let rows = client.query(sql, &[&schema]).await.unwrap();
     rows.iter().map(|row| format!("{schema}.\"{}\"", row.get::<_, &str>(0))).collect()
-}
-
-fn schema_of(world: &World<Postgres>) -> String {
-    world.harness.url.split_once("schema=").unwrap().1.to_owned()
 }
 
 #[tokio::test]
@@ -35,10 +31,10 @@ async fn one_bucket_per_transaction() {
     world.play(&work(|id| vec![Command::new(samples::charge(40)), samples::one_message(id)])).await;
     world.play(&work(|_| vec![Command::new(samples::charge(1)); 60])).await;
 
-    let client = server().await.client().await;
+    let client = client(&world.harness.url).await;
     let mut buckets: BTreeMap<String, BTreeSet<i16>> = BTreeMap::new();
     let mut written = BTreeSet::new();
-    for table in tables(&client, &schema_of(&world)).await {
+    for table in tables(&client, apart(&world.harness.url).1).await {
         let sql = format!("SELECT DISTINCT xmin::text, bucket FROM {table}");
         for row in client.query(&sql, &[]).await.unwrap() {
             buckets.entry(row.get(0)).or_default().insert(row.get(1));
@@ -73,7 +69,7 @@ async fn tenants_of_another_bucket_than_the_first_are_reported_busy() {
 #[tokio::test]
 async fn every_key_of_a_table_with_buckets_begins_with_the_bucket() {
     let world = World::<Postgres>::bare().await;
-    let (client, schema) = (server().await.client().await, schema_of(&world));
+    let (client, (_, schema)) = (client(&world.harness.url).await, apart(&world.harness.url));
     let sql = "SELECT c.relname::text, a.attname::text FROM pg_index i \
          JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0] \

@@ -1,20 +1,20 @@
-//! The store on PostgreSQL against the suite that every store passes, and against what only a
-//! server can do to it.
+//! The shared store against the suite that every store passes, on a server of the tests' own.
 
-#![cfg(unix)]
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "helpers of tests fail as tests do; clippy knows only the functions marked as tests"
+    reason = "helpers of tests fail as tests do"
 )]
 
 mod buckets;
 mod dropping;
-mod nodes;
+mod look;
 mod opening;
 mod outcomes;
 mod proxy;
+mod races;
+mod schemas;
 mod server;
 
 use std::sync::Arc;
@@ -23,7 +23,8 @@ use earmark_postgres::{OpenOptions, PostgresStore};
 use earmark_store::clock::ManualClock;
 use earmark_store::conformance::Harness;
 
-/// A schema of its own on the server of these tests.
+use crate::server::Server;
+
 struct Postgres {
     url: String,
     store: Option<Arc<PostgresStore>>,
@@ -32,7 +33,7 @@ struct Postgres {
 
 async fn open(url: &str, clock: &ManualClock) -> Arc<PostgresStore> {
     let clock = Some(Arc::new(clock.clone()) as _);
-    // Dozens of tests run at once, on one server.
+    // Many tests run beside each other on one server.
     let options = OpenOptions { clock, connections_max: 6, ..OpenOptions::new(url) };
     Arc::new(PostgresStore::open(options).await.unwrap())
 }
@@ -41,8 +42,7 @@ impl Harness for Postgres {
     type Store = PostgresStore;
 
     async fn fresh() -> Self {
-        let url = server::server().await.url(&server::new_schema());
-        let clock = ManualClock::default();
+        let (url, clock) = (Server::shared().url(), ManualClock::default());
         let store = Some(open(&url, &clock).await);
         Self { url, store, clock }
     }

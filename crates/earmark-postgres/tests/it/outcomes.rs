@@ -10,10 +10,10 @@ use earmark_store::clock::ManualClock;
 use earmark_store::conformance::engine::play;
 use earmark_store::conformance::samples;
 use earmark_store::{BatchNeed, CommitError, Records, Store, Txn};
-use tokio::sync::Semaphore;
 
-use crate::proxy::{AtCommit, Proxy};
-use crate::server::{new_schema, server};
+use crate::look::{apart, socket};
+use crate::proxy::{AtCommit, Gate, Proxy};
+use crate::server::Server;
 
 /// A store behind a proxy, and another one, another node, that reaches the server.
 struct World {
@@ -32,13 +32,14 @@ fn need() -> BatchNeed {
 
 impl World {
     async fn fresh() -> Self {
-        let (server, schema) = (server().await, new_schema());
-        let proxy = Proxy::of(server.socket()).await;
-        let port = proxy.port;
-        let through =
-            format!("postgres://earmark@127.0.0.1:{port}/postgres?schema={schema}&sslmode=disable");
+        let url = Server::shared().url();
+        let proxy = Proxy::of(socket(&url)).await;
+        let (port, (_, schema)) = (proxy.port, apart(&url));
+        let through = format!(
+            "postgres://postgres@127.0.0.1:{port}/postgres?schema={schema}&sslmode=disable"
+        );
         let clock = ManualClock::at(samples::start());
-        let other = crate::open(&server.url(&schema), &clock).await;
+        let other = crate::open(&url, &clock).await;
         let cut_off = crate::open(&through, &clock).await;
         let change = samples::change_to(&samples::config());
         other.put_config(0, change).await.unwrap().unwrap();
@@ -101,13 +102,14 @@ async fn a_batch_whose_answer_is_lost_is_known_to_be_committed() {
 async fn what_was_said_not_to_be_committed_never_is() {
     let world = World::fresh().await;
     let (txn, accounts) = world.changed().await;
-    let release = Arc::new(Semaphore::new(0));
-    world.proxy.set(AtCommit::HoldBatch(Arc::clone(&release)));
+    let gate = Gate::closed();
+    world.proxy.set(AtCommit::HoldBatch(Arc::clone(&gate)));
     let committing = tokio::spawn(txn.commit(7, accounts));
+    gate.arrival().await;
     // Somebody asks while the batch is on its way.
     assert!(!world.other.was_committed(7, &tenant()).await.unwrap());
     world.proxy.set(AtCommit::Pass);
-    release.add_permits(1);
+    gate.open();
     let outcome = committing.await.unwrap();
     assert!(matches!(outcome, Err(CommitError::Conflict(_))), "{outcome:?}");
     assert!(!world.is_changed().await);
@@ -117,14 +119,15 @@ async fn what_was_said_not_to_be_committed_never_is() {
 async fn whoever_asks_waits_for_a_transaction_that_is_still_open() {
     let world = World::fresh().await;
     let (txn, accounts) = world.changed().await;
-    let release = Arc::new(Semaphore::new(0));
-    world.proxy.set(AtCommit::HoldCommit(Arc::clone(&release)));
+    let gate = Gate::closed();
+    world.proxy.set(AtCommit::HoldCommit(Arc::clone(&gate)));
     let committing = tokio::spawn(txn.commit(7, accounts));
+    gate.arrival().await;
     let other = Arc::clone(&world.other);
     let asking = tokio::spawn(async move { other.was_committed(7, &tenant()).await });
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!asking.is_finished());
-    release.add_permits(1);
+    gate.open();
     committing.await.unwrap().unwrap();
     assert!(asking.await.unwrap().unwrap());
     assert!(world.is_changed().await);
@@ -134,9 +137,10 @@ async fn whoever_asks_waits_for_a_transaction_that_is_still_open() {
 async fn a_transaction_that_never_ends_is_ended_by_the_server() {
     let world = World::fresh().await;
     let (txn, accounts) = world.changed().await;
-    world.proxy.set(AtCommit::HoldCommit(Arc::new(Semaphore::new(0))));
+    let gate = Gate::closed();
+    world.proxy.set(AtCommit::HoldCommit(Arc::clone(&gate)));
     let committing = tokio::spawn(txn.commit(7, accounts));
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    gate.arrival().await;
     // It waits until the server has lost its patience.
     assert!(!world.other.was_committed(7, &tenant()).await.unwrap());
     let outcome = committing.await.unwrap();

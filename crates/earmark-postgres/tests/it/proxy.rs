@@ -4,11 +4,13 @@
 //! before.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::unix::OwnedReadHalf as ServerReadHalf;
+use tokio::net::unix::{OwnedReadHalf as ServerReadHalf, OwnedWriteHalf as ServerWriteHalf};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 
@@ -22,10 +24,37 @@ pub(crate) enum AtCommit {
     CutBefore,
     /// It arrives, and the connection is cut before its answer does.
     CutAfter,
-    /// All that was sent from the batch's id on waits, until there is a permit.
-    HoldBatch(Arc<Semaphore>),
-    /// It alone waits, until there is a permit.
-    HoldCommit(Arc<Semaphore>),
+    /// It waits at the gate, and so does everything that was sent with it.
+    HoldBatch(Arc<Gate>),
+    /// It alone waits at the gate, until the server has answered everything before.
+    HoldCommit(Arc<Gate>),
+}
+
+/// Where a message waits.
+pub(crate) struct Gate {
+    arrived: Semaphore,
+    opened: Semaphore,
+}
+
+impl Gate {
+    /// A closed one.
+    pub(crate) fn closed() -> Arc<Self> {
+        Arc::new(Self { arrived: Semaphore::new(0), opened: Semaphore::new(0) })
+    }
+
+    /// Until a message is there.
+    pub(crate) async fn arrival(&self) {
+        drop(self.arrived.acquire().await.unwrap());
+    }
+
+    pub(crate) fn open(&self) {
+        self.opened.add_permits(1);
+    }
+
+    async fn pass(&self) {
+        self.arrived.add_permits(1);
+        drop(self.opened.acquire().await.unwrap());
+    }
 }
 
 /// A proxy for one server.
@@ -59,16 +88,19 @@ impl Proxy {
 async fn pass(client: TcpStream, server: UnixStream, at_commit: Arc<Mutex<AtCommit>>) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
+    // Of connecting there is an answer, too.
+    let unanswered = AtomicUsize::new(1);
     tokio::select! {
-        () = pass_up(from_client, to_server, &at_commit) => {}
-        () = pass_down(from_server, to_client, &at_commit) => {}
+        () = pass_up(from_client, to_server, &at_commit, &unanswered) => {}
+        () = pass_down(from_server, to_client, &at_commit, &unanswered) => {}
     }
 }
 
 async fn pass_up(
     mut client: OwnedReadHalf,
-    mut server: tokio::net::unix::OwnedWriteHalf,
+    mut server: ServerWriteHalf,
     at_commit: &Mutex<AtCommit>,
+    unanswered: &AtomicUsize,
 ) {
     // The first message has no type.
     let mut length = [0; 4];
@@ -80,13 +112,20 @@ async fn pass_up(
     server.write_all(&[&length[..], &first].concat()).await.unwrap();
     while let Some(message) = message(&mut client).await {
         let is_commit = message[0] == b'Q' && contains(&message, b"COMMIT");
-        let is_bind = message[0] == b'B';
         let at_commit = at_commit.lock().unwrap().clone();
         match at_commit {
             AtCommit::CutBefore if is_commit => return,
-            AtCommit::HoldBatch(release) if is_bind => wait(&release).await,
-            AtCommit::HoldCommit(release) if is_commit => wait(&release).await,
+            AtCommit::HoldBatch(gate) if message[0] == b'B' => gate.pass().await,
+            AtCommit::HoldCommit(gate) if is_commit => {
+                while unanswered.load(Ordering::SeqCst) > 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                gate.pass().await;
+            }
             _ => {}
+        }
+        if matches!(message[0], b'Q' | b'S') {
+            unanswered.fetch_add(1, Ordering::SeqCst);
         }
         if server.write_all(&message).await.is_err() {
             return;
@@ -94,19 +133,19 @@ async fn pass_up(
     }
 }
 
-async fn wait(release: &Semaphore) {
-    drop(release.acquire().await.unwrap());
-}
-
 async fn pass_down(
     mut server: ServerReadHalf,
     mut client: OwnedWriteHalf,
     at_commit: &Mutex<AtCommit>,
+    unanswered: &AtomicUsize,
 ) {
     while let Some(message) = message(&mut server).await {
         let is_committed = message[0] == b'C' && contains(&message, b"COMMIT");
         if is_committed && matches!(*at_commit.lock().unwrap(), AtCommit::CutAfter) {
             return;
+        }
+        if message[0] == b'Z' {
+            unanswered.fetch_sub(1, Ordering::SeqCst);
         }
         if client.write_all(&message).await.is_err() {
             return;

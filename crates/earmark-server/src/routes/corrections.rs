@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::documented::{GrantRefused, KeyHeaders, NotFound};
+use super::documented::{GrantRefused, KeyHeaders, NoTenant};
 use crate::auth::{Admin, Tenant};
 use crate::error::Problem;
 use crate::json::{AmountInput, CallHeaders, JsonBody, dimensions, required_note, time};
@@ -135,7 +135,7 @@ pub(crate) struct AdjustedReply {
     responses(
         (status = 201, description = "Adjusted", body = AdjustedReply),
         (status = 200, description = "Adjusted before with this key", body = AdjustedReply),
-        NotFound
+        NoTenant
     )
 )]
 pub(crate) async fn adjust(
@@ -197,7 +197,7 @@ pub(crate) struct RestartedReply {
 #[utoipa::path(
     post, path = "/v1/tenants/{tenant}/restart", tag = "corrections", request_body = RestartBody,
     params(KeyHeaders),
-    responses((status = 200, description = "Restarted", body = RestartedReply), NotFound)
+    responses((status = 200, description = "Restarted", body = RestartedReply), NoTenant)
 )]
 pub(crate) async fn restart(
     admin: Admin,

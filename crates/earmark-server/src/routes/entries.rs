@@ -5,7 +5,7 @@ use axum::response::Response;
 use earmark_engine::records::EntryQuery;
 use http::StatusCode;
 
-use super::documented::{EntryListQuery, NotFound};
+use super::documented::{EntryListQuery, NoTenant};
 use super::existing;
 use crate::auth::{Reader, Tenant};
 use crate::cursor;
@@ -20,7 +20,7 @@ use crate::state::Shared;
 #[utoipa::path(
     get, operation_id = "list_entries", path = "/v1/tenants/{tenant}/entries", tag = "usage", params(EntryListQuery),
     security(("key" = ["tenant"])),
-    responses((status = 200, description = "A page of the ledger", body = EntriesReply), NotFound)
+    responses((status = 200, description = "A page of the ledger", body = EntriesReply), NoTenant)
 )]
 pub(crate) async fn list(
     reader: Reader,

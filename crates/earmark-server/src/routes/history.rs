@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::documented::{HistoryQuery, NotFound};
+use super::documented::{HistoryQuery, NoTenant};
 use super::existing;
 use crate::auth::{Reader, Tenant};
 use crate::error::{Code, Problem};
@@ -58,7 +58,7 @@ pub(crate) struct HistoryPoint {
 #[utoipa::path(
     get, operation_id = "get_usage_history", path = "/v1/tenants/{tenant}/usage/history",
     tag = "usage", security(("key" = ["tenant"])), params(HistoryQuery),
-    responses((status = 200, description = "One point for each bucket", body = HistoryReply), NotFound)
+    responses((status = 200, description = "One point for each bucket", body = HistoryReply), NoTenant)
 )]
 pub(crate) async fn history(
     reader: Reader,

@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::documented::{NoKey, NotFound, RevokeQuery};
+use super::documented::{NoKey, NoTenant, RevokeQuery};
 use super::existing;
 use crate::auth::{Admin, Id, Tenant};
 use crate::bounds::KEY_NAME_BYTES_MAX;
@@ -37,7 +37,7 @@ pub(crate) struct TenantKeyBody {
 /// The key is shown in this reply and never again.
 #[utoipa::path(
     post, operation_id = "make_tenant_key", path = "/v1/tenants/{tenant}/keys", tag = "keys", request_body = TenantKeyBody,
-    responses((status = 201, description = "Made", body = NewKeyReply), NotFound)
+    responses((status = 201, description = "Made", body = NewKeyReply), NoTenant)
 )]
 pub(crate) async fn make_for_tenant(
     _: Admin,
@@ -61,7 +61,7 @@ pub(crate) async fn make_for_tenant(
 /// List a tenant's keys.
 #[utoipa::path(
     get, operation_id = "list_tenant_keys", path = "/v1/tenants/{tenant}/keys", tag = "keys",
-    responses((status = 200, description = "Its keys, revoked ones included", body = KeysReply), NotFound)
+    responses((status = 200, description = "Its keys, revoked ones included", body = KeysReply), NoTenant)
 )]
 pub(crate) async fn list_of_tenant(
     _: Admin,

@@ -6,7 +6,7 @@ use earmark_core::{HoldId, Operation, Outcome};
 use earmark_engine::records::{HoldQuery, HoldStateFilter};
 use http::StatusCode;
 
-use super::documented::{HoldListQuery, NotFound, TimeoutHeader};
+use super::documented::{HoldListQuery, NoTenant, NotFound, TimeoutHeader};
 use super::existing;
 use crate::auth::{Tenant, TenantAnd, Trusted};
 use crate::cursor;
@@ -40,7 +40,7 @@ pub(crate) async fn look(
 #[utoipa::path(
     get, operation_id = "list_holds", path = "/v1/tenants/{tenant}/holds", tag = "holds", params(HoldListQuery),
     security(("key" = ["service"])),
-    responses((status = 200, description = "A page of holds", body = HoldsReply), NotFound)
+    responses((status = 200, description = "A page of holds", body = HoldsReply), NoTenant)
 )]
 pub(crate) async fn list(
     _: Trusted,

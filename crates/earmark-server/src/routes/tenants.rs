@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::documented::{NotFound, TenantListQuery, TimeoutHeader};
+use super::documented::{NoTenant, TenantListQuery, TimeoutHeader};
 use super::existing;
 use crate::auth::{Admin, Tenant};
 use crate::cursor;
@@ -126,7 +126,7 @@ pub(crate) async fn put(
 #[utoipa::path(
     patch, operation_id = "patch_tenant", path = "/v1/tenants/{tenant}", tag = "tenants", request_body = TenantPatchBody,
     params(TimeoutHeader),
-    responses((status = 200, description = "Changed", body = TenantReply), NotFound)
+    responses((status = 200, description = "Changed", body = TenantReply), NoTenant)
 )]
 pub(crate) async fn patch(
     admin: Admin,
@@ -152,7 +152,7 @@ pub(crate) async fn patch(
 /// Look at a tenant.
 #[utoipa::path(
     get, operation_id = "get_tenant", path = "/v1/tenants/{tenant}", tag = "tenants",
-    responses((status = 200, description = "The tenant as it stands", body = TenantReply), NotFound)
+    responses((status = 200, description = "The tenant as it stands", body = TenantReply), NoTenant)
 )]
 pub(crate) async fn get(
     _: Admin,
@@ -205,7 +205,7 @@ pub(crate) async fn clear_fault(
 /// After a clock had been wrong: windows labelled after now become those that contain now.
 #[utoipa::path(
     post, path = "/v1/tenants/{tenant}/repair-clock", tag = "tenants", params(TimeoutHeader),
-    responses((status = 200, description = "Repaired", body = TenantReply), NotFound)
+    responses((status = 200, description = "Repaired", body = TenantReply), NoTenant)
 )]
 pub(crate) async fn repair_clock(
     admin: Admin,

@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::documented::{NotFound, TimeoutHeader, UsageQuery};
+use super::documented::{NoTenant, TimeoutHeader, UsageQuery};
 use crate::auth::{Reader, Tenant};
 use crate::error::{Code, Problem};
 use crate::json::{CallHeaders, PairsQuery};
@@ -39,7 +39,7 @@ pub(crate) struct UsageReply {
 #[utoipa::path(
     get, operation_id = "get_usage", path = "/v1/tenants/{tenant}/usage", tag = "usage", params(UsageQuery, TimeoutHeader),
     security(("key" = ["tenant"])),
-    responses((status = 200, description = "Every limit as it stands", body = UsageReply), NotFound)
+    responses((status = 200, description = "Every limit as it stands", body = UsageReply), NoTenant)
 )]
 pub(crate) async fn usage(
     reader: Reader,

@@ -10,11 +10,11 @@ use earmark_store::conformance::engine::{Work, books, play};
 use earmark_store::conformance::samples;
 use earmark_store::{Records, Store};
 
-use crate::server::{new_schema, server};
+use crate::server::Server;
 
 /// Nodes on one schema with the samples' configuration.
 async fn nodes(count: usize) -> Vec<Arc<PostgresStore>> {
-    let url = server().await.url(&new_schema());
+    let url = Server::shared().url();
     let clock = ManualClock::at(samples::start());
     let mut nodes = Vec::new();
     for _ in 0..count {
