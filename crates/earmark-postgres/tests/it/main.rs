@@ -10,6 +10,7 @@
 mod buckets;
 mod dropping;
 mod look;
+mod nodes;
 mod opening;
 mod outcomes;
 mod proxy;

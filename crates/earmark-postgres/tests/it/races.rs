@@ -43,30 +43,6 @@ async fn insist(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_nodes_admit_exactly_what_one_would() {
-    let nodes = nodes(3).await;
-    let tenant: TenantId = samples::name("acme");
-    let mut catalog = Catalog::default();
-    let put = vec![(tenant.clone(), vec![Command::new(samples::put_tenant("free"))])];
-    insist(&nodes[0], &mut catalog, 1, &put).await;
-    let tasks: Vec<_> = (0..90u128)
-        .map(|number| {
-            let (node, tenant) = (Arc::clone(&nodes[number as usize % 3]), tenant.clone());
-            tokio::spawn(async move {
-                let work = vec![(tenant, vec![samples::one_message(number + 1)])];
-                insist(&node, &mut Catalog::default(), number + 10, &work).await
-            })
-        })
-        .collect();
-    let mut admitted = 0;
-    for task in tasks {
-        admitted += usize::from(matches!(task.await.unwrap(), Execution::Done(_)));
-    }
-    let open = books(&*nodes[1], &tenant).await.open_holds.len();
-    assert_eq!((admitted, open), (50, 50));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_create_the_same_tenants_at_once_create_each_once() {
     let nodes = nodes(3).await;
     // All of one bucket, so that each batch is one transaction.
