@@ -17,6 +17,7 @@ mod proxy;
 mod races;
 mod schemas;
 mod server;
+mod trips;
 
 use std::sync::Arc;
 

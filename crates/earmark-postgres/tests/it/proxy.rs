@@ -102,14 +102,9 @@ async fn pass_up(
     at_commit: &Mutex<AtCommit>,
     unanswered: &AtomicUsize,
 ) {
-    // The first message has no type.
-    let mut length = [0; 4];
-    if client.read_exact(&mut length).await.is_err() {
+    if !pass_first(&mut client, &mut server).await {
         return;
     }
-    let mut first = vec![0; u32::from_be_bytes(length) as usize - 4];
-    client.read_exact(&mut first).await.unwrap();
-    server.write_all(&[&length[..], &first].concat()).await.unwrap();
     while let Some(message) = message(&mut client).await {
         let is_commit = message[0] == b'Q' && contains(&message, b"COMMIT");
         let at_commit = at_commit.lock().unwrap().clone();
@@ -133,6 +128,18 @@ async fn pass_up(
     }
 }
 
+/// The first message, which has no type; whether there is one.
+pub(crate) async fn pass_first(client: &mut OwnedReadHalf, server: &mut ServerWriteHalf) -> bool {
+    let mut length = [0; 4];
+    if client.read_exact(&mut length).await.is_err() {
+        return false;
+    }
+    let mut first = vec![0; u32::from_be_bytes(length) as usize - 4];
+    client.read_exact(&mut first).await.unwrap();
+    server.write_all(&[&length[..], &first].concat()).await.unwrap();
+    true
+}
+
 async fn pass_down(
     mut server: ServerReadHalf,
     mut client: OwnedWriteHalf,
@@ -154,7 +161,7 @@ async fn pass_down(
 }
 
 /// The next message, with its type and length.
-async fn message(from: &mut (impl AsyncReadExt + Unpin)) -> Option<Vec<u8>> {
+pub(crate) async fn message(from: &mut (impl AsyncReadExt + Unpin)) -> Option<Vec<u8>> {
     let mut message = vec![0; 5];
     from.read_exact(&mut message).await.ok()?;
     let length = u32::from_be_bytes([message[1], message[2], message[3], message[4]]) as usize;
