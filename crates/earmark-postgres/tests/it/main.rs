@@ -15,6 +15,7 @@ mod opening;
 mod outcomes;
 mod proxy;
 mod races;
+mod reading;
 mod schemas;
 mod server;
 mod trips;
