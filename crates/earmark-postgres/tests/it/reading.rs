@@ -30,7 +30,6 @@ fn settle(id: u128) -> Command {
 
 /// What was read so far in tables that have tenants: table, by index, without one.
 async fn reads(client: &Client, schema: &str) -> Vec<(String, i64, i64)> {
-    // Indexes on nothing of a tenant are of lists, and not counted twice.
     let sql = "SELECT relname::text, coalesce(idx_tup_fetch, 0), seq_tup_read \
          FROM pg_stat_user_tables WHERE schemaname = $1 AND relname IN ('tenant', 'tenant_order', \
          'counter', 'hold', 'grant', 'entry', 'idempotency_key', 'combination', 'usage_by_hour', \
