@@ -36,8 +36,12 @@ use crate::session::{DEADLINE, Session};
 macro_rules! lock {
     ($how:literal) => {
         concat!(
-            "SELECT tenant_id FROM tenant_order WHERE bucket = $1 AND tenant_id = ANY($2) ",
-            $how
+            "SELECT o.tenant_id FROM ",
+            load::sql::tenants!(2),
+            " CROSS JOIN LATERAL (SELECT tenant_id FROM tenant_order r \
+                 WHERE r.bucket = $1 AND r.tenant_id = n.tenant_id ",
+            $how,
+            ") o"
         )
     };
 }

@@ -6,6 +6,24 @@
 //! its way already. Zero rows alone are no error to PostgreSQL. Inserts need no count: a row that
 //! is there already is an error by itself.
 
+/// Finds rows by their places, which are looked up key by key: as in `load::sql`, the planner is
+/// left no choice. The tenants are locked, so places stay what they are.
+macro_rules! placed {
+    ($table:literal, $alias:literal, $condition:literal) => {
+        concat!(
+            " CROSS JOIN LATERAL (SELECT r.ctid AS place FROM ",
+            $table,
+            " r WHERE r.bucket = $1 AND ",
+            $condition,
+            " OFFSET 0) k WHERE ",
+            $alias,
+            ".bucket = $1 AND ",
+            $alias,
+            ".ctid = k.place"
+        )
+    };
+}
+
 /// Divides by zero unless as many rows were changed as the parameter says.
 macro_rules! counted {
     ($change:expr, $param:literal) => {
@@ -28,11 +46,13 @@ pub(crate) const NEW_TENANTS: &str = "INSERT INTO tenant_order (bucket, tenant_i
      SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])";
 
 pub(crate) const ORDER: &str = counted!(
-    "UPDATE tenant_order o SET seq = n.seq, last_ms = n.last_ms, open_holds = n.open_holds, \
+    concat!(
+        "UPDATE tenant_order o SET seq = n.seq, last_ms = n.last_ms, open_holds = n.open_holds, \
          due_from_ms = n.due_from_ms \
      FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) \
-         AS n (tenant_id, seq, last_ms, open_holds, due_from_ms) \
-     WHERE o.bucket = $1 AND o.tenant_id = n.tenant_id",
+         AS n (tenant_id, seq, last_ms, open_holds, due_from_ms)",
+        placed!("tenant_order", "o", "r.tenant_id = n.tenant_id")
+    ),
     7
 );
 
@@ -57,11 +77,17 @@ pub(crate) const COUNTERS: &str = "INSERT INTO counter (bucket, tenant_id, limit
          fired = excluded.fired, idle_ms = excluded.idle_ms";
 
 pub(crate) const COUNTERS_GONE: &str = counted!(
-    "DELETE FROM counter c \
+    concat!(
+        "DELETE FROM counter c \
      USING unnest($2::text[], $3::text[], $4::text[], $5::text[]) \
-         AS n (tenant_id, limit_name, dimensions, \"window\") \
-     WHERE c.bucket = $1 AND c.tenant_id = n.tenant_id AND c.limit_name = n.limit_name \
-         AND c.dimensions = n.dimensions AND c.\"window\" = n.\"window\"",
+         AS n (tenant_id, limit_name, dimensions, \"window\")",
+        placed!(
+            "counter",
+            "c",
+            "r.tenant_id = n.tenant_id AND r.limit_name = n.limit_name \
+             AND r.dimensions = n.dimensions AND r.\"window\" = n.\"window\""
+        )
+    ),
     6
 );
 
@@ -77,7 +103,8 @@ pub(crate) const NEW_HOLDS: &str = "INSERT INTO hold (bucket, tenant_id, hold_id
          idempotency_key, digest, metadata, created_ms, dimensions)";
 
 pub(crate) const HOLDS: &str = counted!(
-    "UPDATE hold h SET state = n.state, expires_ms = n.expires_ms, ended_ms = n.ended_ms, \
+    concat!(
+        "UPDATE hold h SET state = n.state, expires_ms = n.expires_ms, ended_ms = n.ended_ms, \
          dispatched = n.dispatched, legs = n.legs::jsonb, outcome = n.outcome, seq = n.seq, \
          idempotency_key = n.idempotency_key, digest = n.digest, metadata = n.metadata, \
          created_ms = n.created_ms, dimensions = n.dimensions \
@@ -85,8 +112,9 @@ pub(crate) const HOLDS: &str = counted!(
          $8::text[], $9::text[], $10::bigint[], $11::text[], $12::bytea[], $13::text[], \
          $14::bigint[], $15::text[]) \
          AS n (tenant_id, hold_id, state, expires_ms, ended_ms, dispatched, legs, outcome, seq, \
-         idempotency_key, digest, metadata, created_ms, dimensions) \
-     WHERE h.bucket = $1 AND h.tenant_id = n.tenant_id AND h.hold_id = n.hold_id",
+         idempotency_key, digest, metadata, created_ms, dimensions)",
+        placed!("hold", "h", "r.tenant_id = n.tenant_id AND r.hold_id = n.hold_id")
+    ),
     16
 );
 

@@ -2,9 +2,18 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
+mod buckets;
+mod dropping;
+mod look;
 mod nodes;
 mod opening;
+mod outcomes;
+mod proxy;
+mod races;
+mod reading;
+mod schemas;
 mod server;
+mod trips;
 
 use std::sync::Arc;
 

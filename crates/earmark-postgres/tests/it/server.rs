@@ -64,7 +64,8 @@ impl Server {
             r#""$0" -D "$1" -k "$2" </dev/null & cat >/dev/null; kill -INT $!; wait; rm -rf "$2""#;
         let mut watch = Command::new("sh");
         watch.args(["-c", script]).arg(bin.join("postgres")).arg(&data).arg(&directory);
-        watch.current_dir(&directory).stdin(Stdio::piped());
+        // Out of reach of what a terminal sends to all of us at once: it has files to take away.
+        watch.current_dir(&directory).stdin(Stdio::piped()).process_group(0);
         watch.stdout(Stdio::null()).stderr(Stdio::null());
         let watch = as_user(&mut watch, user).spawn().unwrap();
         let server = Self { directory, _watch: watch };
